@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * clatch's programs.  Each finds a packet's connection and the SAs that protect it; latch.h
+ * decides.
+ *
+ *   hook                  sees                                       without a latch
+ *   cgroup_skb/ingress    decrypted packets on their way to a socket passes
+ *   cgroup_skb/egress     ESP, AH or clear packets of a full socket  passes
+ *   sockops               beginning and end of TCP connections       -
+ *   cgroup/connect4, 6    connect() on UDP                           -
+ *   cgroup/sock_release   close() of the last descriptor             -
+ *   tc ingress            clear packets from the wire, full socket or not  passes
+ *   tc egress             what has no full socket: RST, TIME_WAIT, SYN-ACK passes
+ */
+#include "latch.h"
+
+char _license[] SEC("license") = "GPL";
+
+#define CGROUP_DROP 0
+#define CGROUP_PASS 1
+#define TC_ACT_UNSPEC (-1) /* pass, and let other filters on the device decide */
+#define TC_ACT_SHOT 2
+#define NEW_SYN_RECV 12 /* TCP_NEW_SYN_RECV: a request socket */
+
+static __always_inline int cgroup_verdict(enum clatch_verdict verdict)
+{
+	return verdict == CLATCH_DROP ? CGROUP_DROP : CGROUP_PASS;
+}
+
+static __always_inline int tc_verdict(enum clatch_verdict verdict)
+{
+	return verdict == CLATCH_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/*
+ * An xfrm interface (or the older vti) shows every packet first in clear; without an SA it drops
+ * it, so this pass is no leak.
+ */
+static __always_inline bool to_xfrm_interface(struct sk_buff *skb)
+{
+	struct net_device *dev = kcast(struct net_device, kread(skb, dev));
+	struct rtnl_link_ops *ops = kread(dev, rtnl_link_ops);
+	char kind[5] = {};
+
+	if (!ops)
+		return false;
+	ops = kcast(struct rtnl_link_ops, ops);
+	bpf_probe_read_kernel_str(kind, sizeof(kind), kread(ops, kind));
+	return (kind[0] == 'x' && kind[1] == 'f' && kind[2] == 'r' && kind[3] == 'm') ||
+	       (kind[0] == 'v' && kind[1] == 't' && kind[2] == 'i');
+}
+
+/* UDP's connect() ends one connection and begins another; NULL if a new latch is to be made. */
+static __noinline struct clatch_latch *udp_renew(struct clatch_latch *l, struct bpf_sock *sk,
+						 const struct flow *f)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
+
+	if (!own || !own->fresh)
+		return l;
+	latch_delete(&f->tuple);
+	return NULL;
+}
+
+/* Notes the latch of a UDP socket, so that it goes with the socket. */
+static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL,
+						    BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!own)
+		return;
+	own->tuple = f->tuple;
+	own->fresh = 0;
+}
+
+static __always_inline bool udp_fresh(struct bpf_sock *sk)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
+
+	return own && own->fresh;
+}
+
+static __always_inline bool tcp_opening(__u32 state)
+{
+	return state == BPF_TCP_SYN_SENT || state == BPF_TCP_LISTEN || state == BPF_TCP_SYN_RECV;
+}
+
+/* The first protected packet of a socket's connection. */
+static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, struct flow *f)
+{
+	struct clatch_latch *l;
+	enum clatch_verdict verdict;
+
+	f->adopted = f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : !tcp_opening(sk->state);
+	verdict = latch_first(f, &l);
+	if (l && f->tuple.proto == IPPROTO_UDP)
+		udp_latched(sk, f);
+	if (l && f->tuple.proto == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN)
+		latch_end_in(l, LARVAL_TIME);
+	return verdict;
+}
+
+/* The end of an adopted TCP connection shows in its socket's state only. */
+static __always_inline void adopted_end(struct clatch_latch *l, struct bpf_sock *sk)
+{
+	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
+	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT)
+		latch_end_in(l, UNSEEN_END_TIME);
+}
+
+/*
+ * A SYN that reaches a listener opens a connection: what was latched on this 5-tuple before has
+ * ended, be it in TIME_WAIT or unseen.  In clear it is judged by the old latch.
+ */
+static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock *sk,
+					 const struct packet *p, const struct flow *f)
+{
+	return sk->state == BPF_TCP_LISTEN && f->sas.count && l->state != CLATCH_LARVAL &&
+	       (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+}
+
+SEC("cgroup_skb/ingress")
+int clatch_ingress(struct __sk_buff *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct clatch_latch *l;
+	struct packet p = {};
+	struct flow f = {};
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
+		return CGROUP_PASS;
+	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_IN) || p.proto != sk->protocol)
+		return CGROUP_PASS;
+	f.tuple.proto = p.proto;
+	f.dir = CLATCH_IN;
+	f.len = ctx->len;
+	sas_inbound(ctx, &f.sas);
+
+	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
+	if (l && syn_replaces(l, sk, &p, &f)) {
+		latch_delete(&f.tuple);
+		l = NULL;
+	}
+	if (l) {
+		adopted_end(l, sk);
+		return cgroup_verdict(latch_hold(l, &f));
+	}
+	if (!f.sas.count || (p.proto == IPPROTO_UDP && sk->state != BPF_TCP_ESTABLISHED))
+		return CGROUP_PASS;
+	f.cookie = p.proto == IPPROTO_UDP ? bpf_get_socket_cookie(ctx) : 0;
+	return cgroup_verdict(socket_first(sk, &f));
+}
+
+/* Is this the socket's own packet in clear, and not a header put around it? */
+static __always_inline bool in_clear(const struct packet *p, const struct clatch_tuple *t,
+				     struct bpf_sock *sk)
+{
+	if (p->proto == IPPROTO_ESP || p->proto == IPPROTO_AH)
+		return false;
+	if (p->proto != IPPROTO_UDP || !p->spi)
+		return true;
+	return sk->protocol == IPPROTO_UDP && t->local_port == sk->src_port;
+}
+
+SEC("cgroup_skb/egress")
+int clatch_egress(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct clatch_latch *l;
+	struct packet p = {};
+	struct flow f = {};
+	bool clear;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
+		return CGROUP_PASS;
+	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_OUT))
+		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
+	clear = in_clear(&p, &f.tuple, sk);
+	if (clear) {
+		if (p.proto != sk->protocol && !socket_tuple(&f.tuple, (__u64)kread(skb, sk)))
+			return CGROUP_PASS;
+	} else {
+		if (!sk->dst_port) /* SYN-ACK: see tc egress; unconnected UDP: never latched */
+			return CGROUP_PASS;
+		sas_outbound(ctx, &f.sas, true, &f.tuple.remote, &p);
+		socket_tuple(&f.tuple, (__u64)kread(skb, sk));
+	}
+	f.tuple.proto = sk->protocol;
+	f.dir = CLATCH_OUT;
+	f.len = ctx->len;
+
+	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
+	if (!l && clear)
+		return CGROUP_PASS;
+	if (clear && to_xfrm_interface(skb))
+		return CGROUP_PASS;
+	if (sk->protocol == IPPROTO_UDP) {
+		f.cookie = bpf_get_socket_cookie(ctx);
+		if (l && (l->cookie != f.cookie || (l->flags & CLATCH_RENEW)))
+			l = udp_renew(l, sk, &f);
+		if (!l && clear)
+			return CGROUP_PASS;
+	}
+	if (!l)
+		return cgroup_verdict(socket_first(sk, &f));
+	adopted_end(l, sk);
+	return cgroup_verdict(latch_hold(l, &f));
+}
+
+/*
+ * A packet on a device.  Its headers stand behind whatever link layer the device has, and may lie
+ * outside the linear part.  False where there is nothing to judge.
+ */
+static __always_inline bool tc_parse(struct __sk_buff *ctx, struct packet *p, struct flow *f,
+				     enum clatch_dir dir)
+{
+	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	__u32 link = (__u16)(kread(skb, network_header) - kread(skb, mac_header)) & 0xff;
+
+	if (packet_parse(ctx, p, &f->tuple, link, dir)) {
+		bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
+		if (packet_parse(ctx, p, &f->tuple, link, dir))
+			return false;
+	}
+	f->tuple.proto = p->proto;
+	f->dir = dir;
+	f->len = ctx->len;
+	return true;
+}
+
+static __always_inline bool latched_transport(const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP;
+}
+
+/*
+ * Inbound in clear on a latched 5-tuple, whoever would take it.  What has a sec_path is left to
+ * the cgroup hook, which knows the socket.  Audit mode drops nothing, and counts there too.
+ */
+SEC("tc")
+int clatch_tc_ingress(struct __sk_buff *ctx)
+{
+	struct clatch_latch *l;
+	struct packet p = {};
+	struct flow f = {};
+
+	if (audit || !tc_parse(ctx, &p, &f, CLATCH_IN) || !latched_transport(&p))
+		return TC_ACT_UNSPEC;
+	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
+	if (!l)
+		return TC_ACT_UNSPEC;
+	sas_inbound(ctx, &f.sas);
+	if (f.sas.count || f.sas.unknown)
+		return TC_ACT_UNSPEC;
+	return tc_verdict(latch_hold(l, &f));
+}
+
+/* Was this packet judged by the cgroup hook?  Only asked in audit mode, which lets it come here. */
+static __always_inline bool judged_before(struct sk_buff *skb, const struct clatch_tuple *t)
+{
+	__u64 address = (__u64)kread(skb, sk);
+	struct sock_common *sk;
+	__u32 state;
+
+	if (!address)
+		return false;
+	sk = kcast(struct sock_common, address);
+	state = kread(sk, skc_state);
+	return state != BPF_TCP_TIME_WAIT && state != NEW_SYN_RECV &&
+	       kread(sk, skc_num) == t->local_port &&
+	       kread(sk, skc_dport) == bpf_htons(t->remote_port);
+}
+
+/* A SYN-ACK under ESP or AH: the listener's hook could not tell whose it is, its request can. */
+static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, struct flow *f)
+{
+	__u64 sk = (__u64)kread(kcast(struct sk_buff, ctx), sk);
+	struct clatch_latch *l;
+
+	if (!sk || kread(kcast(struct sock_common, sk), skc_state) != NEW_SYN_RECV)
+		return TC_ACT_UNSPEC;
+	sas_outbound(ctx, &f->sas, false, &f->tuple.remote, p);
+	if (!socket_tuple(&f->tuple, sk))
+		return TC_ACT_UNSPEC;
+	f->tuple.proto = IPPROTO_TCP;
+	l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
+	if (!l)
+		return TC_ACT_UNSPEC;
+	return tc_verdict(latch_hold(l, f));
+}
+
+SEC("tc")
+int clatch_tc_egress(struct __sk_buff *ctx)
+{
+	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct clatch_latch *l;
+	struct packet p = {};
+	struct flow f = {};
+
+	if (!tc_parse(ctx, &p, &f, CLATCH_OUT))
+		return TC_ACT_UNSPEC;
+	if (p.proto == IPPROTO_ESP || p.proto == IPPROTO_AH)
+		return tc_syn_ack(ctx, &p, &f);
+	if (!latched_transport(&p))
+		return TC_ACT_UNSPEC;
+	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
+	if (!l)
+		return p.proto == IPPROTO_UDP && p.spi ? tc_syn_ack(ctx, &p, &f) : TC_ACT_UNSPEC;
+	if (to_xfrm_interface(skb))
+		return TC_ACT_UNSPEC;
+	if (audit && judged_before(skb, &f.tuple))
+		return TC_ACT_UNSPEC;
+	return tc_verdict(latch_hold(l, &f));
+}
+
+/* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
+static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 before)
+{
+	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+
+	if (!l)
+		return;
+	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING ||
+	    before == BPF_TCP_TIME_WAIT)
+		latch_end_in(l, TIME_WAIT_TIME);
+	else
+		latch_delete(tuple);
+}
+
+static __always_inline void tcp_established(const struct clatch_tuple *tuple)
+{
+	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+
+	if (l)
+		bpf_timer_cancel(&l->end);
+}
+
+SEC("sockops")
+int clatch_sockops(struct bpf_sock_ops *ctx)
+{
+	struct tcp_sock *sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+	struct clatch_tuple tuple = {};
+
+	if (!sk || !socket_tuple(&tuple, (__u64)sk))
+		return 1;
+	tuple.proto = IPPROTO_TCP;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		latch_delete(&tuple); /* of an earlier connection on this 5-tuple */
+		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		tcp_established(&tuple);
+		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] == BPF_TCP_CLOSE)
+			tcp_closed(&tuple, ctx->args[0]);
+		break;
+	}
+	return 1;
+}
+
+/*
+ * connect() on a UDP socket: its next packet begins a connection.  The old latch holds until then,
+ * as connect() may yet fail.
+ */
+static __always_inline int udp_connect(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct udp_socket *own;
+	struct clatch_latch *l;
+
+	if (ctx->protocol != IPPROTO_UDP || !sk)
+		return 1;
+	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!own)
+		return 1;
+	own->fresh = 1;
+	l = own->tuple.proto ? bpf_map_lookup_elem(&clatch_latches, &own->tuple) : NULL;
+	if (l && l->cookie == bpf_get_socket_cookie(ctx)) {
+		l->flags |= CLATCH_RENEW;
+		latch_end_in(l, RECONNECT_TIME);
+	}
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int clatch_connect4(struct bpf_sock_addr *ctx)
+{
+	return udp_connect(ctx);
+}
+
+SEC("cgroup/connect6")
+int clatch_connect6(struct bpf_sock_addr *ctx)
+{
+	return udp_connect(ctx);
+}
+
+static __always_inline void udp_release(struct bpf_sock *ctx)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, ctx, NULL, 0);
+	struct clatch_latch *l;
+
+	if (!own || !own->tuple.proto)
+		return;
+	l = bpf_map_lookup_elem(&clatch_latches, &own->tuple);
+	if (l && l->cookie == bpf_get_socket_cookie(ctx))
+		latch_delete(&own->tuple);
+}
+
+static __always_inline void tcp_release(struct bpf_sock *ctx)
+{
+	__u64 sk = (__u64)ctx; /* the context of this hook is the kernel's socket */
+	struct clatch_tuple tuple = {};
+	struct clatch_latch *l;
+
+	if (!socket_tuple(&tuple, sk))
+		return;
+	tuple.proto = IPPROTO_TCP;
+	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	if (!l || !(l->flags & CLATCH_ADOPTED))
+		return;
+	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_CLOSE)
+		latch_delete(&tuple);
+	else
+		latch_end_in(l, UNSEEN_END_TIME);
+}
+
+SEC("cgroup/sock_release")
+int clatch_sock_release(struct bpf_sock *ctx)
+{
+	if (ctx->protocol == IPPROTO_UDP)
+		udp_release(ctx);
+	else if (ctx->protocol == IPPROTO_TCP)
+		tcp_release(ctx);
+	return 1;
+}

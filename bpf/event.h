@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Reports to user space.  An event is put together in clatch_reports, as it is too large for the
+ * stack, and copied to every ring: `run`'s and each monitor's.  The first violation of its kind
+ * on a latch is reported at once, its repeats once a second with their count.
+ */
+#ifndef CLATCH_BPF_EVENT_H
+#define CLATCH_BPF_EVENT_H
+
+#include "protection.h"
+
+#define CLOCK_BOOTTIME 7
+#define SECOND 1000000000ULL
+
+/* One packet of one connection, and what protects it. */
+struct flow {
+	struct clatch_tuple tuple;
+	struct sas sas;
+	__u64 cookie; /* of a UDP socket, else 0 */
+	__u32 dir; /* enum clatch_dir */
+	__u32 len;
+	__u64 adopted; /* if a latch is made now, it is in mid-flow */
+};
+
+static const char zeroes[sizeof(struct report)];
+
+static __always_inline void count_lost(__u32 ring)
+{
+	__u64 *lost = bpf_map_lookup_elem(&clatch_lost, &ring);
+
+	if (lost)
+		__sync_fetch_and_add(lost, 1);
+}
+
+verified_once int event_send(struct clatch_event *e)
+{
+	if (!e)
+		return 0;
+	e->time_ns = bpf_ktime_get_boot_ns();
+	if (bpf_ringbuf_output(&clatch_events, e, sizeof(*e), 0))
+		count_lost(0);
+	for (__u32 i = 0; i < CLATCH_MAX_MONITORS; i++) {
+		__u32 slot = i;
+		void *ring = bpf_map_lookup_elem(&clatch_monitors, &slot);
+
+		if (ring && bpf_ringbuf_output(ring, e, sizeof(*e), 0))
+			count_lost(1 + i);
+	}
+	return 0;
+}
+
+static int report_second(void *map, struct report_key *key, struct report *r)
+{
+	__u64 repeats = __sync_lock_test_and_set(&r->repeats, 0);
+
+	if (!repeats) {
+		bpf_map_delete_elem(map, key);
+		return 0;
+	}
+	r->event.count = repeats;
+	event_send(&r->event);
+	bpf_timer_start(&r->second, SECOND, 0);
+	return 0;
+}
+
+/* The SA as the latch recorded it. */
+static __always_inline void sa_latched(struct clatch_sa *to, const struct clatch_sa_ref *ref)
+{
+	__u32 id = ref->suite;
+	struct clatch_suite *suite = bpf_map_lookup_elem(&clatch_suites, &id);
+
+	if (suite)
+		to->suite = *suite;
+	to->spi = ref->spi;
+	to->reqid = ref->reqid;
+	to->if_id = ref->if_id;
+}
+
+/* The SA as the packet carries it. */
+static __always_inline void sa_seen(struct clatch_sa *to, __u64 address,
+				    const struct clatch_sa_key *key)
+{
+	sa_facts((struct sa_facts *)to, address, key);
+}
+
+static __always_inline __u32 words_differ(const char *a, const char *b)
+{
+	const __u64 *x = (const void *)a, *y = (const void *)b;
+
+	return x[0] != y[0] || x[1] != y[1] || x[2] != y[2] || x[3] != y[3];
+}
+
+static __always_inline __u32 sa_differ(const struct clatch_sa *a, const struct clatch_sa *b)
+{
+	const struct clatch_suite *x = &a->suite, *y = &b->suite;
+	__u8 flags = x->flags ^ y->flags;
+	__u32 fields = 0;
+
+	fields |= x->proto != y->proto ? CLATCH_FIELD_PROTO : 0;
+	fields |= x->mode != y->mode ? CLATCH_FIELD_MODE : 0;
+	fields |= words_differ(x->enc, y->enc) ? CLATCH_FIELD_ENC : 0;
+	fields |= x->enc_key_bits != y->enc_key_bits ? CLATCH_FIELD_ENC_KEY : 0;
+	fields |= words_differ(x->auth, y->auth) ? CLATCH_FIELD_AUTH : 0;
+	fields |= x->auth_key_bits != y->auth_key_bits ? CLATCH_FIELD_AUTH_KEY : 0;
+	fields |= x->icv_bits != y->icv_bits ? CLATCH_FIELD_ICV : 0;
+	fields |= flags & CLATCH_SUITE_ESN ? CLATCH_FIELD_ESN : 0;
+	fields |= flags & CLATCH_SUITE_REPLAY ? CLATCH_FIELD_REPLAY : 0;
+	fields |= x->encap != y->encap ? CLATCH_FIELD_ENCAP : 0;
+	fields |= a->reqid != b->reqid ? CLATCH_FIELD_REQID : 0;
+	fields |= a->if_id != b->if_id ? CLATCH_FIELD_IF_ID : 0;
+	return fields;
+}
+
+/* Outer addresses of the outermost SA. */
+verified_once int sas_addresses(struct clatch_addr *src, struct clatch_addr *dst,
+				const struct sas *s)
+{
+	struct clatch_sa *entry;
+	struct xfrm_state *x;
+	__u16 family;
+
+	if (!src || !dst || !s)
+		return 0;
+	if (s->state[0]) {
+		x = kcast(struct xfrm_state, s->state[0]);
+		family = kread(x, props.family);
+		addr_xfrm(src, kread(x, props.saddr), family);
+		addr_xfrm(dst, kread(x, id.daddr), family);
+		return 0;
+	}
+	entry = sa_table_find(&s->table);
+	if (entry) {
+		*src = entry->src;
+		*dst = entry->dst;
+	}
+	return 0;
+}
+
+static __always_inline void event_expected(struct clatch_event *e, const struct clatch_side *side)
+{
+	e->expected_count = side->count;
+	e->expected[0].src = side->src;
+	e->expected[0].dst = side->dst;
+#pragma unroll
+	for (int i = 0; i < CLATCH_MAX_NEST; i++)
+		if (i < (int)side->count)
+			sa_latched(&e->expected[i], &side->sa[i]);
+}
+
+static __always_inline void event_got(struct clatch_event *e, const struct sas *s)
+{
+	if (!s->count || s->unknown)
+		return;
+	e->got_count = s->count;
+	sas_addresses(&e->got[0].src, &e->got[0].dst, s);
+#pragma unroll
+	for (int i = 0; i < CLATCH_MAX_NEST; i++)
+		if (i < (int)s->count)
+			sa_seen(&e->got[i], s->state[i], &s->table);
+}
+
+static __always_inline void event_fields(struct clatch_event *e)
+{
+	e->fields = e->expected_count != e->got_count ? CLATCH_FIELD_NESTING : 0;
+#pragma unroll
+	for (int i = 0; i < CLATCH_MAX_NEST; i++)
+		if (i < e->expected_count && i < e->got_count)
+			e->fields |= sa_differ(&e->expected[i], &e->got[i]);
+}
+
+/* What is to be reported, beside the flow and the latch. */
+struct what {
+	__u8 type; /* enum clatch_event_type */
+	__u8 reason; /* enum clatch_reason */
+	__u8 verdict; /* enum clatch_verdict */
+	__u8 causes; /* enum clatch_cause */
+	__u8 state; /* enum clatch_state */
+	__u8 direction; /* enum clatch_dir */
+	__u8 pad[2];
+	__u64 latch; /* id, or 0 */
+};
+
+/*
+ * Fills a zeroed event.  @side is what the latch recorded of this direction, @s what the packet
+ * has; both may be NULL.
+ */
+verified_once int event_fill(struct clatch_event *e, const struct clatch_tuple *tuple,
+			     const struct clatch_side *side, const struct sas *s,
+			     const struct what *w)
+{
+	if (!e || !tuple || !w)
+		return 0;
+	e->tuple = *tuple;
+	e->latch = w->latch;
+	e->type = w->type;
+	e->reason = w->reason;
+	e->direction = w->direction;
+	e->verdict = w->verdict;
+	e->causes = w->causes;
+	e->state = w->state;
+	e->count = 1;
+	if (side)
+		event_expected(e, side);
+	if (s)
+		event_got(e, s);
+	if (w->reason == CLATCH_SA_MISMATCH)
+		event_fields(e);
+	return 0;
+}
+
+/* Reports once, or merges with a report of the same kind under way; event_fill()'s arguments. */
+verified_once int report(const struct clatch_tuple *tuple, const struct clatch_side *side,
+			 const struct sas *s, const struct what *w)
+{
+	struct report_key key = {};
+	struct report *r;
+
+	if (!w)
+		return 0;
+	key.latch = w->latch;
+	key.type = w->type;
+	key.direction = w->direction;
+	key.reason = w->reason;
+	r = bpf_map_lookup_elem(&clatch_reports, &key);
+	if (r) {
+		__sync_fetch_and_add(&r->repeats, 1);
+		return 0;
+	}
+	bpf_map_update_elem(&clatch_reports, &key, zeroes, BPF_NOEXIST);
+	r = bpf_map_lookup_elem(&clatch_reports, &key);
+	if (!r) {
+		count_lost(0);
+		return 0;
+	}
+	event_fill(&r->event, tuple, side, s, w);
+	event_send(&r->event);
+	if (w->type != CLATCH_EV_VIOLATION) {
+		bpf_map_delete_elem(&clatch_reports, &key);
+		return 0;
+	}
+	bpf_timer_init(&r->second, &clatch_reports, CLOCK_BOOTTIME);
+	bpf_timer_set_callback(&r->second, report_second);
+	bpf_timer_start(&r->second, SECOND, 0);
+	return 0;
+}
+
+#endif

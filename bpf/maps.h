@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every map, with its size and with what happens when it is full.  All are pinned by the loader
+ * under their names and carry BTF, so that `bpftool map dump` shows fields by name.
+ */
+#ifndef CLATCH_BPF_MAPS_H
+#define CLATCH_BPF_MAPS_H
+
+#include "kernel.h"
+#include <clatch/event.h>
+#include <clatch/latch.h>
+#include <clatch/meta.h>
+#include <clatch/rule.h>
+
+/* The latch database.  Full: table-full, see latch_create().  Size: --max-latches. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct clatch_tuple);
+	__type(value, struct clatch_latch);
+} clatch_latches SEC(".maps");
+
+/*
+ * SA table: filled by the loader from XFRM netlink; asked only when the kernel's own SAD does not
+ * tell (sa.h).  Full: the loader says so, and such a packet is of an unknown SA.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct clatch_sa_key);
+	__type(value, struct clatch_sa);
+} clatch_sas SEC(".maps");
+
+/*
+ * Suites by index, and the way back.  A host uses a handful.  Full: a flow with yet another suite
+ * is treated as when the latch database is full.
+ */
+#define CLATCH_MAX_SUITES 1024
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CLATCH_MAX_SUITES);
+	__type(key, __u32);
+	__type(value, struct clatch_suite);
+} clatch_suites SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CLATCH_MAX_SUITES);
+	__type(key, struct clatch_suite);
+	__type(value, __u32);
+} clatch_suite_ids SEC(".maps");
+
+/* Identities as text, by small integer (RFC 5660 R33); 0 = not known. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, char[256]);
+} clatch_ids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CLATCH_MAX_RULES);
+	__type(key, __u32);
+	__type(value, struct clatch_rule);
+} clatch_rules SEC(".maps");
+
+/* Events for `run`.  Full: the event is lost and counted in clatch_lost. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} clatch_events SEC(".maps");
+
+/* A ring for each running `monitor`, which it makes and puts here itself; none taken = empty. */
+struct monitor_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, CLATCH_MAX_MONITORS);
+	__type(key, __u32);
+	__array(values, struct monitor_ring);
+} clatch_monitors SEC(".maps");
+
+/* Events lost for want of room: [0] for `run`, [1 + i] for the monitor in slot i. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 + CLATCH_MAX_MONITORS);
+	__type(key, __u32);
+	__type(value, __u64);
+} clatch_lost SEC(".maps");
+
+/*
+ * Events under way.  A violation stays here for a second, so that its repeats are merged into one
+ * line (event.h).  Full: the event is lost and counted in clatch_lost.
+ */
+struct report_key {
+	__u64 latch;
+	__u32 type; /* enum clatch_event_type */
+	__u16 direction;
+	__u16 reason;
+};
+struct report {
+	struct clatch_event event;
+	struct bpf_timer second;
+	__u64 repeats; /* since the last line */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 8192);
+	__type(key, struct report_key);
+	__type(value, struct report);
+} clatch_reports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CLATCH_REASONS);
+	__type(key, __u32); /* enum clatch_reason */
+	__type(value, struct clatch_stat);
+} clatch_stats SEC(".maps");
+
+/* What connect() said of a UDP socket, and which latch is its own; lives as long as the socket. */
+struct udp_socket {
+	struct clatch_tuple tuple; /* of its latch; proto 0 = none */
+	__u32 fresh; /* connect() was called and nothing was sent since */
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct udp_socket);
+} clatch_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clatch_meta);
+} clatch_meta SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CLATCH_MAX_DEVICES);
+	__type(key, __u32);
+	__type(value, struct clatch_device);
+} clatch_devices SEC(".maps");
+
+#endif

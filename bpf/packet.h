@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What a packet says of itself: addresses, ports, SPI. */
+#ifndef CLATCH_BPF_PACKET_H
+#define CLATCH_BPF_PACKET_H
+
+#include "kernel.h"
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <clatch/latch.h>
+
+#define AF_INET 2
+#define AF_INET6 10
+#define MAX_EXT_HEADERS 6
+
+struct packet {
+	__u32 proto; /* behind all extension headers; 0 = not IP, or a later fragment */
+	__be32 spi; /* ESP and AH; UDP: the first word of the payload */
+	__u32 tcp_flags; /* byte 13 of the TCP header */
+};
+
+#define TCP_FLAG_BYTE_SYN 0x02
+#define TCP_FLAG_BYTE_ACK 0x10
+
+static __always_inline void addr_v4(struct clatch_addr *a, __be32 v4)
+{
+	a->w[0] = 0;
+	a->w[1] = 0;
+	a->w[2] = bpf_htonl(0xffff);
+	a->w[3] = v4;
+}
+
+static __always_inline bool addr_equal(const struct clatch_addr *a, const struct clatch_addr *b)
+{
+	return a->w[3] == b->w[3] && a->w[2] == b->w[2] && a->w[1] == b->w[1] && a->w[0] == b->w[0];
+}
+
+static __always_inline void addr_v6(struct clatch_addr *a, const struct in6_addr *v6)
+{
+	a->w[0] = v6->s6_addr32[0];
+	a->w[1] = v6->s6_addr32[1];
+	a->w[2] = v6->s6_addr32[2];
+	a->w[3] = v6->s6_addr32[3];
+}
+
+/* Ports, TCP flags or SPI at @l4.  0, or -1 where the header is not all there. */
+static __always_inline int packet_transport(struct packet *p, struct clatch_tuple *t,
+					    void *l4, void *end, enum clatch_dir dir)
+{
+	__be16 *port = l4;
+
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		if (l4 + 14 > end)
+			return -1;
+		p->tcp_flags = ((__u8 *)l4)[13];
+		break;
+	case IPPROTO_UDP:
+		if (l4 + 8 > end)
+			return -1;
+		p->spi = l4 + 12 > end ? 0 : *(__be32 *)(l4 + 8);
+		break;
+	case IPPROTO_ESP:
+		if (l4 + 4 > end)
+			return -1;
+		p->spi = *(__be32 *)l4;
+		return 0;
+	case IPPROTO_AH:
+		if (l4 + 8 > end)
+			return -1;
+		p->spi = *(__be32 *)(l4 + 4);
+		return 0;
+	default:
+		return 0;
+	}
+	t->local_port = bpf_ntohs(port[dir == CLATCH_IN]);
+	t->remote_port = bpf_ntohs(port[dir == CLATCH_OUT]);
+	return 0;
+}
+
+static __always_inline int packet_v4(struct packet *p, struct clatch_tuple *t, void *nh,
+				     void *end, enum clatch_dir dir)
+{
+	struct iphdr *ip = nh;
+
+	if (nh + sizeof(*ip) > end)
+		return -1;
+	addr_v4(&t->local, dir == CLATCH_IN ? ip->daddr : ip->saddr);
+	addr_v4(&t->remote, dir == CLATCH_IN ? ip->saddr : ip->daddr);
+	if (ip->frag_off & bpf_htons(0x1fff))
+		return 0;
+	p->proto = ip->protocol;
+	return packet_transport(p, t, nh + ip->ihl * 4, end, dir);
+}
+
+/* Steps over extension headers; what it does not know is the transport protocol. */
+static __always_inline int packet_v6(struct packet *p, struct clatch_tuple *t, void *nh,
+				     void *end, enum clatch_dir dir)
+{
+	struct ipv6hdr *ip = nh;
+	__u32 next, offset = sizeof(*ip);
+
+	if (nh + sizeof(*ip) > end)
+		return -1;
+	addr_v6(&t->local, dir == CLATCH_IN ? &ip->daddr : &ip->saddr);
+	addr_v6(&t->remote, dir == CLATCH_IN ? &ip->saddr : &ip->daddr);
+	next = ip->nexthdr;
+	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
+		__u8 *ext = nh + (offset & 0x3fff);
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+		    next != IPPROTO_FRAGMENT)
+			break;
+		if ((void *)ext + 8 > end)
+			return -1;
+		if (next == IPPROTO_FRAGMENT && (*(__be16 *)(ext + 2) & bpf_htons(0xfff8)))
+			return 0;
+		offset += next == IPPROTO_FRAGMENT ? 8 : (ext[1] + 1) * 8;
+		next = ext[0];
+	}
+	p->proto = next;
+	return packet_transport(p, t, nh + (offset & 0x3fff), end, dir);
+}
+
+static __always_inline __u64 net_cookie(struct net *net)
+{
+	return kread(kcast(struct net, net), net_cookie);
+}
+
+static __always_inline __u64 device_netns(struct net_device *dev)
+{
+	return net_cookie(kread(kcast(struct net_device, dev), nd_net.net));
+}
+
+/*
+ * Reads the headers of a packet whose network header is @link bytes into its data.  @t, zeroed,
+ * gets the namespace, the addresses of this header (behind ESP in tunnel mode the gateways') and
+ * TCP's or UDP's ports.  0, or -1 where a header is cut off.
+ */
+verified_once int packet_parse(struct __sk_buff *ctx, struct packet *p, struct clatch_tuple *t,
+			       __u32 link, enum clatch_dir dir)
+{
+	void *nh = (void *)(long)ctx->data + (link & 0xff);
+	void *end = (void *)(long)ctx->data_end;
+
+	if (!p || !t)
+		return -1;
+	t->netns = device_netns(kread(kcast(struct sk_buff, ctx), dev));
+	if (ctx->protocol == bpf_htons(ETH_P_IP))
+		return packet_v4(p, t, nh, end, dir);
+	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
+		return packet_v6(p, t, nh, end, dir);
+	return 0;
+}
+
+/*
+ * Into @t, all but proto: the connection of the kernel socket or request socket at @address.  False where it has none:
+ * a listener, an unconnected UDP socket.
+ */
+static __always_inline bool socket_tuple(struct clatch_tuple *t, __u64 address)
+{
+	struct sock_common *sk = kcast(struct sock_common, address);
+	__be16 remote_port = kread(sk, skc_dport);
+
+	if (!remote_port)
+		return false;
+	if (kread(sk, skc_family) == AF_INET) {
+		addr_v4(&t->local, kread(sk, skc_rcv_saddr));
+		addr_v4(&t->remote, kread(sk, skc_daddr));
+	} else {
+		t->local = kread(sk, skc_v6_rcv_saddr);
+		t->remote = kread(sk, skc_v6_daddr);
+	}
+	t->netns = net_cookie(kread(sk, skc_net.net));
+	t->local_port = kread(sk, skc_num);
+	t->remote_port = bpf_ntohs(remote_port);
+	return true;
+}
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the packet path reports: verdicts, reasons, and the record in the ring buffers.
+ * Shared by bpf/ and loader/.  The text of each name stands once, in loader/names.c.
+ */
+#ifndef CLATCH_EVENT_H
+#define CLATCH_EVENT_H
+
+#include "latch.h"
+
+enum clatch_verdict { CLATCH_PASS, CLATCH_DROP, CLATCH_AUDIT };
+
+/* Index into clatch_stats.  CLATCH_OK is "no reason to object". */
+enum clatch_reason {
+	CLATCH_OK,
+	CLATCH_CLEAR,
+	CLATCH_SA_MISMATCH,
+	CLATCH_PEER_ID,
+	CLATCH_IDENTITY_UNKNOWN,
+	CLATCH_UNKNOWN_SA,
+	CLATCH_POLICY,
+	CLATCH_REASON_BROKEN,
+	CLATCH_TABLE_FULL,
+	CLATCH_REASONS,
+};
+
+enum clatch_event_type {
+	CLATCH_EV_LATCHED,
+	CLATCH_EV_VIOLATION,
+	CLATCH_EV_BROKEN,
+	CLATCH_EV_RESTORED,
+	CLATCH_EV_CLOSED,
+	CLATCH_EV_LISTENING,
+	CLATCH_EV_LOST, /* only in text and JSON: the ring was full, count says how often */
+	CLATCH_EV_TYPES,
+};
+
+struct clatch_event {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 latch; /* id, 0 = none (table-full) */
+	struct clatch_tuple tuple;
+	__u8 type; /* enum clatch_event_type */
+	__u8 reason; /* enum clatch_reason */
+	__u8 direction; /* enum clatch_dir */
+	__u8 verdict; /* enum clatch_verdict */
+	__u8 causes; /* enum clatch_cause: those set, on RESTORED those just cleared */
+	__u8 state; /* enum clatch_state, after the event */
+	__u8 expected_count;
+	__u8 got_count;
+	__u32 fields; /* enum clatch_field: what differed */
+	__u32 count; /* violations this record stands for */
+	struct clatch_sa expected[CLATCH_MAX_NEST];
+	struct clatch_sa got[CLATCH_MAX_NEST];
+};
+
+/* Value of clatch_stats, by reason.  Exact: added to atomically, whatever is merged or lost. */
+struct clatch_stat {
+	__u64 dropped;
+	__u64 passed; /* in audit mode, and table-full with no rule that demands protection */
+};
+
+_Static_assert(sizeof(struct clatch_event) == 80 + 8 * sizeof(struct clatch_sa), "no padding");
+
+#endif

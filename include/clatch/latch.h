@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The latch: the record of one connection and of the protection it started with.
+ * Key and value of clatch_latches.  Shared by bpf/ and loader/.
+ */
+#ifndef CLATCH_LATCH_H
+#define CLATCH_LATCH_H
+
+#include <linux/bpf.h>
+#include "sa.h"
+
+enum clatch_dir { CLATCH_IN, CLATCH_OUT, CLATCH_DIRS };
+
+/* A connection, as this host sees it.  Ports in host byte order. */
+struct clatch_tuple {
+	__u64 netns; /* cookie: two namespaces may use the same addresses */
+	struct clatch_addr local;
+	struct clatch_addr remote;
+	__u16 local_port;
+	__u16 remote_port;
+	__u32 proto; /* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+/* RFC 5660 §2.3 (docs/how-it-works.md); LISTENER and CLOSED are not made by the packet path. */
+enum clatch_state {
+	CLATCH_LISTENER,
+	CLATCH_LARVAL,
+	CLATCH_ESTABLISHED,
+	CLATCH_BROKEN,
+	CLATCH_CLOSED,
+	CLATCH_STATES,
+};
+
+/* Why a latch is BROKEN: BROKEN while any bit is set, each cleared by its own evidence. */
+enum clatch_cause {
+	CLATCH_CAUSE_OUT_CLEAR = 1, /* our packet would have left in clear; until one matches */
+	CLATCH_CAUSE_OUT_MISMATCH = 2, /* … under a different SA; until one matches */
+};
+
+enum clatch_latch_flag {
+	CLATCH_ADOPTED = 1, /* latched in mid-flow: the connection was there before */
+	CLATCH_RENEW = 2, /* UDP: connect() was called again; the next packet out latches anew */
+};
+
+/* One direction of a latch: what its first protected packet had, and what came since. */
+struct clatch_side {
+	struct clatch_sa_ref sa[CLATCH_MAX_NEST]; /* outermost first */
+	__u64 count; /* SAs recorded, 0 = this direction is not known yet */
+	struct clatch_addr src; /* of the outermost SA, as recorded; shown */
+	struct clatch_addr dst;
+	__u64 packets; /* that matched */
+	__u64 bytes;
+	__u64 violations;
+};
+
+struct clatch_latch {
+	__u64 id; /* never used twice while loaded */
+	__u64 since_ns; /* CLOCK_BOOTTIME */
+	__u64 cookie; /* UDP: the socket's; several sockets may share a 5-tuple over time */
+	__u32 rule; /* index into clatch_rules, CLATCH_NO_RULE = none */
+	__u8 state; /* enum clatch_state */
+	__u8 causes; /* enum clatch_cause */
+	__u8 flags; /* enum clatch_latch_flag */
+	__u8 pad;
+	struct clatch_side in;
+	struct clatch_side out;
+	struct bpf_timer end; /* runs when the connection is ending, or may never begin */
+	struct bpf_spin_lock lock; /* over recording a side and over state */
+	__u32 pad2;
+};
+
+_Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
+_Static_assert(sizeof(struct clatch_side) == 128, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 312, "layout shared with pinned maps");
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The record beside the pinned maps: which layout they have and how they were loaded.  Its pin is
+ * made last and removed first, so that "loaded" means complete.  Value of clatch_meta[0].
+ */
+#ifndef CLATCH_META_H
+#define CLATCH_META_H
+
+#include <linux/types.h>
+
+#define CLATCH_MAGIC 0x68637461632e3031ULL
+/* Raised whenever a struct in a pinned map, or a program's view of one, changes. */
+#define CLATCH_LAYOUT 1
+
+#define CLATCH_MAX_DEVICES 64
+#define CLATCH_MAX_MONITORS 8
+
+struct clatch_meta {
+	__u64 magic;
+	__u32 layout;
+	__u32 audit; /* 1 = would drop, but passes and says so */
+	__u32 max_latches;
+	__u32 pid; /* of `run`, 0 = none; it may be gone */
+	__u64 pid_start; /* start time of that process, so that a reused pid is not taken for it */
+};
+
+/* A device that carries our tc filters.  Value of clatch_devices; ifindex 0 = free. */
+struct clatch_device {
+	__u64 netns; /* cookie */
+	__u32 ifindex;
+	__u32 ingress_handle; /* filter handle and priority, to find exactly ours again */
+	__u32 ingress_priority;
+	__u32 egress_handle;
+	__u32 egress_priority;
+	__u32 made_qdisc; /* the clsact qdisc is ours to remove */
+	char name[16];
+};
+
+_Static_assert(sizeof(struct clatch_meta) == 32, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_device) == 48, "layout shared with pinned maps");
+
+#endif
