@@ -183,13 +183,13 @@ int clatch_egress(struct __sk_buff *ctx)
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
 	clear = in_clear(&p, &f.tuple, sk);
 	if (clear) {
-		if (p.proto != sk->protocol && !socket_tuple(&f.tuple, (__u64)kread(skb, sk)))
+		if (p.proto != sk->protocol && !socket_tuple(&f.tuple, sk))
 			return CGROUP_PASS;
 	} else {
 		if (!sk->dst_port) /* SYN-ACK: see tc egress; unconnected UDP: never latched */
 			return CGROUP_PASS;
-		sas_outbound(ctx, &f.sas, true, &f.tuple.remote, &p);
-		socket_tuple(&f.tuple, (__u64)kread(skb, sk));
+		sas_outbound(ctx, &f.sas, &f.tuple.remote, &p);
+		socket_tuple(&f.tuple, sk);
 	}
 	f.tuple.proto = sk->protocol;
 	f.dir = CLATCH_OUT;
@@ -285,8 +285,8 @@ static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, s
 
 	if (!sk || kread(kcast(struct sock_common, sk), skc_state) != NEW_SYN_RECV)
 		return TC_ACT_UNSPEC;
-	sas_outbound(ctx, &f->sas, false, &f->tuple.remote, p);
-	if (!socket_tuple(&f->tuple, sk))
+	sas_outbound_find(ctx, &f->sas, false, &f->tuple.remote, p);
+	if (!kernel_socket_tuple(&f->tuple, sk))
 		return TC_ACT_UNSPEC;
 	f->tuple.proto = IPPROTO_TCP;
 	l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
@@ -347,7 +347,7 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 	struct tcp_sock *sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
 	struct clatch_tuple tuple = {};
 
-	if (!sk || !socket_tuple(&tuple, (__u64)sk))
+	if (!sk || !kernel_socket_tuple(&tuple, (__u64)sk))
 		return 1;
 	tuple.proto = IPPROTO_TCP;
 	switch (ctx->op) {
@@ -422,7 +422,7 @@ static __always_inline void tcp_release(struct bpf_sock *ctx)
 	struct clatch_tuple tuple = {};
 	struct clatch_latch *l;
 
-	if (!socket_tuple(&tuple, sk))
+	if (!kernel_socket_tuple(&tuple, sk))
 		return;
 	tuple.proto = IPPROTO_TCP;
 	l = bpf_map_lookup_elem(&clatch_latches, &tuple);

@@ -112,6 +112,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	unsigned char skc_state;
+	__u64 skc_cookie;
 	possible_net_t skc_net;
 	struct clatch_addr skc_v6_daddr;
 	struct clatch_addr skc_v6_rcv_saddr;

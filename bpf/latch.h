@@ -157,10 +157,12 @@ static __always_inline enum clatch_reason check(struct clatch_side *side, const 
 		return CLATCH_UNKNOWN_SA;
 	if (!s->count)
 		return CLATCH_CLEAR;
-	if (s->count != side->count || !sa_congruent(s->state[0], &s->table, &side->sa[0]))
+	if (s->count != side->count)
 		return CLATCH_SA_MISMATCH;
+	if (s->count == 1 && plain_loads && s->state[0] && sa_equal(s->state[0], &side->sa[0]))
+		return CLATCH_OK;
 #pragma unroll
-	for (int i = 1; i < CLATCH_MAX_NEST; i++)
+	for (int i = 0; i < CLATCH_MAX_NEST; i++)
 		if (i < (int)s->count && !sa_congruent(s->state[i], &s->table, &side->sa[i]))
 			return CLATCH_SA_MISMATCH;
 	return CLATCH_OK;
@@ -170,6 +172,10 @@ static __always_inline void count_reason(__u32 reason, __u32 verdict)
 {
 	struct clatch_stat *stat = bpf_map_lookup_elem(&clatch_stats, &reason);
 
+	if (!stat) {
+		bpf_map_update_elem(&clatch_stats, &reason, zeroes, BPF_NOEXIST);
+		stat = bpf_map_lookup_elem(&clatch_stats, &reason);
+	}
 	if (stat)
 		__sync_fetch_and_add(verdict == CLATCH_DROP ? &stat->dropped : &stat->passed, 1);
 }

@@ -117,9 +117,9 @@ struct {
 } clatch_reports SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_HASH); /* an array's key cannot be an enum, which bpftool names */
 	__uint(max_entries, CLATCH_REASONS);
-	__type(key, __u32); /* enum clatch_reason */
+	__type(key, enum clatch_reason);
 	__type(value, struct clatch_stat);
 } clatch_stats SEC(".maps");
 

@@ -26,25 +26,43 @@ struct packet {
 #define TCP_FLAG_BYTE_SYN 0x02
 #define TCP_FLAG_BYTE_ACK 0x10
 
+/* An address as four words. */
+static __always_inline __u32 *words(struct clatch_addr *a)
+{
+	return (__u32 *)a->b;
+}
+
+static __always_inline const __u32 *const_words(const struct clatch_addr *a)
+{
+	return (const __u32 *)a->b;
+}
+
 static __always_inline void addr_v4(struct clatch_addr *a, __be32 v4)
 {
-	a->w[0] = 0;
-	a->w[1] = 0;
-	a->w[2] = bpf_htonl(0xffff);
-	a->w[3] = v4;
+	words(a)[0] = 0;
+	words(a)[1] = 0;
+	words(a)[2] = bpf_htonl(0xffff);
+	words(a)[3] = v4;
+}
+
+static __always_inline bool addr_is_v4(const struct clatch_addr *a)
+{
+	const __u32 *w = const_words(a);
+
+	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff);
 }
 
 static __always_inline bool addr_equal(const struct clatch_addr *a, const struct clatch_addr *b)
 {
-	return a->w[3] == b->w[3] && a->w[2] == b->w[2] && a->w[1] == b->w[1] && a->w[0] == b->w[0];
+	const __u32 *x = const_words(a), *y = const_words(b);
+
+	return x[3] == y[3] && x[2] == y[2] && x[1] == y[1] && x[0] == y[0];
 }
 
-static __always_inline void addr_v6(struct clatch_addr *a, const struct in6_addr *v6)
+static __always_inline void addr_v6(struct clatch_addr *a, const __be32 *v6)
 {
-	a->w[0] = v6->s6_addr32[0];
-	a->w[1] = v6->s6_addr32[1];
-	a->w[2] = v6->s6_addr32[2];
-	a->w[3] = v6->s6_addr32[3];
+	for (int i = 0; i < 4; i++)
+		words(a)[i] = v6[i];
 }
 
 /* Ports, TCP flags or SPI at @l4.  0, or -1 where the header is not all there. */
@@ -98,16 +116,18 @@ static __always_inline int packet_v4(struct packet *p, struct clatch_tuple *t, v
 }
 
 /* Steps over extension headers; what it does not know is the transport protocol. */
-static __always_inline int packet_v6(struct packet *p, struct clatch_tuple *t, void *nh,
-				     void *end, enum clatch_dir dir)
+verified_once int packet_v6(struct __sk_buff *ctx, struct packet *p, struct clatch_tuple *t,
+			    __u32 link, enum clatch_dir dir)
 {
+	void *nh = (void *)(long)ctx->data + (link & 0xff);
+	void *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *ip = nh;
 	__u32 next, offset = sizeof(*ip);
 
-	if (nh + sizeof(*ip) > end)
+	if (!p || !t || nh + sizeof(*ip) > end)
 		return -1;
-	addr_v6(&t->local, dir == CLATCH_IN ? &ip->daddr : &ip->saddr);
-	addr_v6(&t->remote, dir == CLATCH_IN ? &ip->saddr : &ip->daddr);
+	addr_v6(&t->local, (dir == CLATCH_IN ? &ip->daddr : &ip->saddr)->s6_addr32);
+	addr_v6(&t->remote, (dir == CLATCH_IN ? &ip->saddr : &ip->daddr)->s6_addr32);
 	next = ip->nexthdr;
 	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
 		__u8 *ext = nh + (offset & 0x3fff);
@@ -141,27 +161,41 @@ static __always_inline __u64 device_netns(struct net_device *dev)
  * gets the namespace, the addresses of this header (behind ESP in tunnel mode the gateways') and
  * TCP's or UDP's ports.  0, or -1 where a header is cut off.
  */
-verified_once int packet_parse(struct __sk_buff *ctx, struct packet *p, struct clatch_tuple *t,
-			       __u32 link, enum clatch_dir dir)
+static __always_inline int packet_parse(struct __sk_buff *ctx, struct packet *p,
+					struct clatch_tuple *t, __u32 link, enum clatch_dir dir)
 {
 	void *nh = (void *)(long)ctx->data + (link & 0xff);
 	void *end = (void *)(long)ctx->data_end;
 
-	if (!p || !t)
-		return -1;
 	t->netns = device_netns(kread(kcast(struct sk_buff, ctx), dev));
 	if (ctx->protocol == bpf_htons(ETH_P_IP))
 		return packet_v4(p, t, nh, end, dir);
 	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
-		return packet_v6(p, t, nh, end, dir);
+		return packet_v6(ctx, p, t, link, dir);
 	return 0;
 }
 
-/*
- * Into @t, all but proto: the connection of the kernel socket or request socket at @address.  False where it has none:
- * a listener, an unconnected UDP socket.
- */
-static __always_inline bool socket_tuple(struct clatch_tuple *t, __u64 address)
+/* The connection of a full socket.  False where it has none: a listener, unconnected UDP. */
+static __always_inline bool socket_tuple(struct clatch_tuple *t, struct bpf_sock *sk)
+{
+	if (!sk->dst_port)
+		return false;
+	if (sk->family == AF_INET) {
+		addr_v4(&t->local, sk->src_ip4);
+		addr_v4(&t->remote, sk->dst_ip4);
+	} else {
+		for (int i = 0; i < 4; i++) {
+			words(&t->local)[i] = sk->src_ip6[i];
+			words(&t->remote)[i] = sk->dst_ip6[i];
+		}
+	}
+	t->local_port = sk->src_port;
+	t->remote_port = bpf_ntohs(sk->dst_port);
+	return true;
+}
+
+/* The same where a hook has no struct bpf_sock to offer: of the kernel's socket at @address. */
+static __always_inline bool kernel_socket_tuple(struct clatch_tuple *t, __u64 address)
 {
 	struct sock_common *sk = kcast(struct sock_common, address);
 	__be16 remote_port = kread(sk, skc_dport);

@@ -36,20 +36,25 @@ static __always_inline void sas_add(struct sas *s, __u64 address)
 	s->count++;
 }
 
-/* Inbound, into an empty @s: the sec_path is the kernel's own record of what protected the packet. */
-verified_once int sas_inbound(struct __sk_buff *ctx, struct sas *s)
+/* The sec_path of a packet that has one. */
+static __always_inline struct sec_path *sec_path(struct sk_buff *skb, int id)
+{
+	__u64 ext = (__u64)kread(skb, extensions);
+	__u64 offset = kread(kcast(struct skb_ext, ext + id), offset[0]);
+
+	return kcast(struct sec_path, ext + (offset << 3));
+}
+
+verified_once int sas_inbound_nested(struct __sk_buff *ctx, struct sas *s)
 {
 	struct sk_buff *skb = kcast(struct sk_buff, ctx);
 	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
-	__u64 ext, offset;
 	struct sec_path *sp;
 	int len;
 
-	if (!s || !(kread(skb, active_extensions) & (1 << id)))
+	if (!s)
 		return 0;
-	ext = (__u64)kread(skb, extensions);
-	offset = kread(kcast(struct skb_ext, ext + id), offset[0]);
-	sp = kcast(struct sec_path, ext + (offset << 3));
+	sp = sec_path(skb, id);
 	len = kread(sp, len);
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
@@ -60,27 +65,44 @@ verified_once int sas_inbound(struct __sk_buff *ctx, struct sas *s)
 	return 0;
 }
 
+/* Inbound, into an empty @s: the sec_path is the kernel's own record of what protected the packet. */
+static __always_inline void sas_inbound(struct __sk_buff *ctx, struct sas *s)
+{
+	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	struct sec_path *sp;
+
+	if (!(kread(skb, active_extensions) & (1 << id)))
+		return;
+	sp = sec_path(skb, id);
+	if (kread(sp, len) == 1)
+		sas_add(s, (__u64)kread(sp, xvec[0]));
+	else
+		sas_inbound_nested(ctx, s);
+}
+
 /* One step of Jenkins' hash (lookup3), which the kernel applies to IPv6 addresses in the SAD. */
 #define ROTATE(word, by) (((word) << (by)) | ((word) >> (32 - (by))))
 #define MIX_INTO(x, y, by) ((x) = ((x) ^ (y)) - ROTATE((y), (by)))
 
 static __always_inline __u32 sad_addr_hash(const struct clatch_addr *addr)
 {
+	const __u32 *w = const_words(addr);
 	__u32 a, b, c;
 
-	if (!addr->w[0] && !addr->w[1] && addr->w[2] == bpf_htonl(0xffff))
-		return bpf_ntohl(addr->w[3]);
+	if (addr_is_v4(addr))
+		return bpf_ntohl(w[3]);
 	a = b = c = 0xdeadbeef + 16; /* 16 bytes */
-	a += addr->w[0];
-	b += addr->w[1];
-	c += addr->w[2];
+	a += w[0];
+	b += w[1];
+	c += w[2];
 	a = ((a - c) ^ ROTATE(c, 4)), c += b;
 	b = ((b - a) ^ ROTATE(a, 6)), a += c;
 	c = ((c - b) ^ ROTATE(b, 8)), b += a;
 	a = ((a - c) ^ ROTATE(c, 16)), c += b;
 	b = ((b - a) ^ ROTATE(a, 19)), a += c;
 	c = ((c - b) ^ ROTATE(b, 4)), b += a;
-	a += addr->w[3];
+	a += w[3];
 	MIX_INTO(c, b, 14);
 	MIX_INTO(a, c, 11);
 	MIX_INTO(b, a, 25);
@@ -142,8 +164,8 @@ static __always_inline void sas_route(struct sas *s, __u64 dst)
  * SA table.  @dst is the destination in the packet's outer header; @with_route where the packet's
  * socket is a full one.
  */
-verified_once int sas_outbound(struct __sk_buff *ctx, struct sas *s, int with_route,
-			       const struct clatch_addr *dst, const struct packet *p)
+verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int with_route,
+				    const struct clatch_addr *dst, const struct packet *p)
 {
 	__u64 sk = (__u64)kread(kcast(struct sk_buff, ctx), sk);
 	struct net *net;
@@ -166,6 +188,24 @@ verified_once int sas_outbound(struct __sk_buff *ctx, struct sas *s, int with_ro
 	s->state[0] = sad_find(&s->table, net);
 	s->unknown = !s->state[0] && !sa_table_find(&s->table);
 	return 0;
+}
+
+/* The same for a full socket, with the usual case at hand: one SA, known by the route. */
+static __always_inline void sas_outbound(struct __sk_buff *ctx, struct sas *s,
+					 const struct clatch_addr *outer_dst, struct packet *p)
+{
+	__u64 sk = (__u64)kread(kcast(struct sk_buff, ctx), sk);
+	__u64 dst = (__u64)kread(kcast(struct sock, sk), sk_dst_cache);
+	__u64 state = dst ? (__u64)kread(kcast(struct dst_entry, dst), xfrm) : 0;
+
+	if (state && kread(kcast(struct xfrm_state, state), id.spi) == p->spi) {
+		dst = (__u64)kread(kcast(struct xfrm_dst, dst), child);
+		if (!dst || !kread(kcast(struct dst_entry, dst), xfrm)) {
+			sas_add(s, state);
+			return;
+		}
+	}
+	sas_outbound_find(ctx, s, true, outer_dst, p);
 }
 
 #endif

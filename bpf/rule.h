@@ -12,7 +12,7 @@ static __always_inline bool prefix_holds(const struct clatch_addr *prefix, __u32
 	for (int i = 0; i < 4; i++) {
 		__u32 mask = bits >= 32 ? 0xffffffff : bpf_htonl(~(0xffffffffULL >> bits));
 
-		if ((prefix->w[i] ^ addr->w[i]) & mask)
+		if ((const_words(prefix)[i] ^ const_words(addr)[i]) & mask)
 			return false;
 		bits = bits >= 32 ? bits - 32 : 0;
 	}

@@ -145,8 +145,7 @@ static __always_inline void addr_xfrm(struct clatch_addr *a, xfrm_address_t x, _
 		addr_v4(a, x.a4);
 		return;
 	}
-	for (int i = 0; i < 4; i++)
-		a->w[i] = x.a6[i];
+	addr_v6(a, x.a6);
 }
 
 /* The index of a suite in clatch_suites, given one if it is new.  0 = the table is full. */
@@ -176,6 +175,68 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
 	for (int i = 0; i < (int)(sizeof(*a) / sizeof(*x)); i++)
 		differ |= x[i] ^ y[i];
 	return !differ;
+}
+
+/* How a live name differs from a latched one, up to the word in which the latched one ends. */
+static __always_inline __u64 name_differs(const char *latched, const char *live)
+{
+	const __u64 *x = (const __u64 *)latched, *y = (const __u64 *)live;
+	__u64 differ = 0;
+
+#pragma unroll
+	for (int i = 0; i < CLATCH_ALG_LEN / 8; i++) {
+		differ |= x[i] ^ y[i];
+		if (!(x[i] >> 56))
+			break;
+	}
+	return differ;
+}
+
+/*
+ * The quick answer, for plain loads: true is certain, false asks for sa_congruent() (which also
+ * knows that what stands behind a name's end means nothing).  A null pointer reads as zero.
+ */
+static __always_inline bool sa_equal(__u64 address, struct clatch_sa_ref *ref)
+{
+	struct xfrm_state *x = kcast(struct xfrm_state, address);
+	struct xfrm_replay_state_esn *esn;
+	struct xfrm_encap_tmpl *encap;
+	struct clatch_suite *suite;
+	__u32 id = ref->suite, flags;
+	__u64 differ;
+
+	suite = bpf_map_lookup_elem(&clatch_suites, &id);
+	if (!suite)
+		return false;
+	flags = kread(x, props.flags) & XFRM_STATE_ESN ? CLATCH_SUITE_ESN : 0;
+	esn = kread(x, replay_esn);
+	if (esn ? kread(kcast(struct xfrm_replay_state_esn, esn), replay_window) :
+		  kread(x, props.replay_window))
+		flags |= CLATCH_SUITE_REPLAY;
+	encap = kread(x, encap);
+	differ = encap ? kread(kcast(struct xfrm_encap_tmpl, encap), encap_type) : 0;
+	differ ^= suite->encap;
+	if (suite->flags & CLATCH_SUITE_AEAD) {
+		struct xfrm_algo_aead *aead = kcast(struct xfrm_algo_aead, kread(x, aead));
+
+		flags |= CLATCH_SUITE_AEAD;
+		differ |= name_differs(suite->enc, aead->alg_name);
+		differ |= kread(aead, alg_key_len) ^ suite->enc_key_bits;
+		differ |= kread(aead, alg_icv_len) ^ suite->icv_bits;
+	} else {
+		struct xfrm_algo *enc = kcast(struct xfrm_algo, kread(x, ealg));
+		struct xfrm_algo_auth *auth = kcast(struct xfrm_algo_auth, kread(x, aalg));
+
+		differ |= name_differs(suite->enc, enc->alg_name);
+		differ |= name_differs(suite->auth, auth->alg_name);
+		differ |= kread(enc, alg_key_len) ^ suite->enc_key_bits;
+		differ |= kread(auth, alg_key_len) ^ suite->auth_key_bits;
+		differ |= kread(auth, alg_trunc_len) ^ suite->icv_bits;
+	}
+	differ |= (flags ^ suite->flags) | (kread(x, id.proto) ^ suite->proto);
+	differ |= (kread(x, props.mode) ^ suite->mode) | (kread(x, props.reqid) ^ ref->reqid);
+	differ |= kread(x, if_id) ^ ref->if_id;
+	return !differ && kread(x, id.spi) == ref->spi;
 }
 
 /* Does this SA protect as the latched one did?  Notes its SPI, which is shown. */

@@ -58,10 +58,9 @@ struct clatch_latch {
 	__u64 since_ns; /* CLOCK_BOOTTIME */
 	__u64 cookie; /* UDP: the socket's; several sockets may share a 5-tuple over time */
 	__u32 rule; /* index into clatch_rules, CLATCH_NO_RULE = none */
-	__u8 state; /* enum clatch_state */
-	__u8 causes; /* enum clatch_cause */
-	__u8 flags; /* enum clatch_latch_flag */
-	__u8 pad;
+	enum clatch_state state;
+	__u32 causes; /* enum clatch_cause */
+	__u32 flags; /* enum clatch_latch_flag */
 	struct clatch_side in;
 	struct clatch_side out;
 	struct bpf_timer end; /* runs when the connection is ending, or may never begin */
@@ -71,6 +70,6 @@ struct clatch_latch {
 
 _Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
 _Static_assert(sizeof(struct clatch_side) == 128, "layout shared with pinned maps");
-_Static_assert(sizeof(struct clatch_latch) == 312, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 320, "layout shared with pinned maps");
 
 #endif

@@ -18,8 +18,8 @@
 #define CLATCH_MAX_NEST 4
 
 struct clatch_addr {
-	__u32 w[4]; /* network order */
-};
+	__u8 b[16]; /* network order; bytes, so that bpftool prints them readably */
+} __attribute__((aligned(4)));
 
 enum clatch_suite_flag {
 	CLATCH_SUITE_AEAD = 1, /* enc names an AEAD: one algorithm encrypts and authenticates */

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "attach.h"
+#include "cleanup.h"
+#include "pins.h"
+#include "tc.h"
+
+static const struct cgroup_hook {
+	const char *program;
+	enum bpf_attach_type type;
+} cgroup_hooks[] = {
+	{ "clatch_ingress", BPF_CGROUP_INET_INGRESS },
+	{ "clatch_egress", BPF_CGROUP_INET_EGRESS },
+	{ "clatch_sockops", BPF_CGROUP_SOCK_OPS },
+	{ "clatch_connect4", BPF_CGROUP_INET4_CONNECT },
+	{ "clatch_connect6", BPF_CGROUP_INET6_CONNECT },
+	{ "clatch_sock_release", BPF_CGROUP_INET_SOCK_RELEASE },
+};
+
+#define CGROUP_HOOKS (sizeof(cgroup_hooks) / sizeof(cgroup_hooks[0]))
+
+static int link_path(char path[PATH_MAX], const char *dir, __u64 id, const struct cgroup_hook *hook)
+{
+	return pins_path(path, dir, "links/%" PRIu64 "_%s", (uint64_t)id, hook->program);
+}
+
+static int attach_hook(const char *dir, int cgroup, __u64 id, const struct cgroup_hook *hook)
+{
+	_cleanup_close_ int program = pins_program(dir, hook->program);
+	_cleanup_close_ int link = -1;
+	char path[PATH_MAX];
+	int err = link_path(path, dir, id, hook);
+
+	if (err)
+		return err;
+	if (program < 0)
+		return program;
+	link = bpf_link_create(program, cgroup, hook->type, NULL);
+	if (link < 0)
+		return -errno;
+	return bpf_obj_pin(link, path) ? -errno : 0;
+}
+
+static bool any_link(const char *dir, __u64 id)
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		if (!link_path(path, dir, id, &cgroup_hooks[i]) && !access(path, F_OK))
+			return true;
+	return false;
+}
+
+int attach_cgroup(const char *dir, int fd, __u64 id)
+{
+	int err = any_link(dir, id) ? -EEXIST : 0;
+
+	if (err)
+		return err;
+	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
+		err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
+	if (err)
+		detach_cgroup(dir, id);
+	return err;
+}
+
+int detach_cgroup(const char *dir, __u64 id)
+{
+	char path[PATH_MAX];
+	int err = any_link(dir, id) ? 0 : -ENOENT;
+
+	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++) {
+		err = link_path(path, dir, id, &cgroup_hooks[i]);
+		if (!err && unlink(path) && errno != ENOENT)
+			err = -errno;
+	}
+	return err;
+}
+
+static int add_id(__u64 **ids, size_t *count, __u64 id)
+{
+	__u64 *more;
+
+	for (size_t i = 0; i < *count; i++)
+		if ((*ids)[i] == id)
+			return 0;
+	more = reallocarray(*ids, *count + 2, sizeof(**ids));
+	if (!more)
+		return -ENOMEM;
+	*ids = more;
+	more[(*count)++] = id;
+	more[*count] = 0;
+	return 0;
+}
+
+int attached_cgroups(const char *dir, __u64 **ids)
+{
+	_cleanup_closedir_ DIR *links = NULL;
+	char path[PATH_MAX];
+	struct dirent *entry;
+	size_t count = 0;
+	int err = pins_path(path, dir, "links");
+	uint64_t id;
+
+	if (err)
+		return err;
+	*ids = calloc(1, sizeof(**ids));
+	if (!*ids)
+		return -ENOMEM;
+	links = opendir(path);
+	if (!links)
+		return errno == ENOENT ? 0 : -errno;
+	while (!err && (entry = readdir(links)))
+		if (sscanf(entry->d_name, "%" SCNu64 "_clatch_", &id) == 1)
+			err = add_id(ids, &count, id);
+	return err;
+}
+
+static __u64 own_netns(void)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint64_t cookie = 0;
+	socklen_t length = sizeof(cookie);
+
+	getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length);
+	return cookie;
+}
+
+static int open_devices(const char *dir)
+{
+	char path[PATH_MAX];
+	int err = pins_path(path, dir, "clatch_devices"), fd;
+
+	if (err)
+		return err;
+	fd = bpf_obj_get(path);
+	return fd < 0 ? -errno : fd;
+}
+
+static __u32 program_id(int fd)
+{
+	struct bpf_prog_info info = {};
+	__u32 length = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &length) ? 0 : info.id;
+}
+
+/* Both directions of a device; without a program nothing is taken for ours. */
+static int open_side(const char *dir, enum bpf_tc_attach_point point, struct tc_side *side)
+{
+	int fd = pins_program(dir, point == BPF_TC_INGRESS ? "clatch_tc_ingress"
+							   : "clatch_tc_egress");
+
+	*side = (struct tc_side){ .point = point, .program = fd < 0 ? 0 : program_id(fd) };
+	return fd;
+}
+
+static bool has_filters(const char *dir, unsigned int ifindex)
+{
+	static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
+	struct tc_side side;
+
+	for (int i = 0; i < 2; i++) {
+		_cleanup_close_ int program = open_side(dir, points[i], &side);
+
+		if (program >= 0 && side.program && !tc_look(ifindex, &side) && side.ours)
+			return true;
+	}
+	return false;
+}
+
+enum device_state device_state(const char *dir, struct clatch_device *device)
+{
+	char name[IF_NAMESIZE];
+
+	if (device->netns != own_netns())
+		return DEVICE_ELSEWHERE;
+	if (!if_indextoname(device->ifindex, name) || !has_filters(dir, device->ifindex))
+		return DEVICE_GONE;
+	memcpy(device->name, name, sizeof(device->name));
+	return DEVICE_GUARDED;
+}
+
+int attached_devices(const char *dir, struct clatch_device devices[CLATCH_MAX_DEVICES],
+		     unsigned int *count)
+{
+	_cleanup_close_ int fd = open_devices(dir);
+
+	*count = 0;
+	if (fd < 0)
+		return fd;
+	for (__u32 i = 0; i < CLATCH_MAX_DEVICES; i++) {
+		if (bpf_map_lookup_elem(fd, &i, &devices[*count]))
+			return -errno;
+		*count += devices[*count].ifindex != 0;
+	}
+	return 0;
+}
+
+/* The slot of a device, or with ifindex 0 a free one. */
+static int find_slot(int map, __u64 netns, __u32 ifindex, __u32 *slot)
+{
+	struct clatch_device device;
+
+	for (*slot = 0; *slot < CLATCH_MAX_DEVICES; (*slot)++) {
+		if (bpf_map_lookup_elem(map, slot, &device))
+			return -errno;
+		if (device.ifindex == ifindex && (!ifindex || device.netns == netns))
+			return 0;
+	}
+	return -ENOENT;
+}
+
+/* A record whose filters are gone, of a device that was removed, is written over. */
+static int choose_slot(const char *dir, int map, __u64 netns, __u32 ifindex, __u32 *slot)
+{
+	int err = find_slot(map, netns, ifindex, slot);
+
+	if (!err)
+		return has_filters(dir, ifindex) ? -EEXIST : 0;
+	if (err == -ENOENT)
+		err = find_slot(map, 0, 0, slot);
+	return err == -ENOENT ? -ENFILE : err;
+}
+
+static int add_filters(const char *dir, struct clatch_device *device)
+{
+	struct tc_side in, out;
+	_cleanup_close_ int in_fd = open_side(dir, BPF_TC_INGRESS, &in);
+	_cleanup_close_ int out_fd = open_side(dir, BPF_TC_EGRESS, &out);
+	int err;
+
+	if (in_fd < 0 || out_fd < 0)
+		return in_fd < 0 ? in_fd : out_fd;
+	err = tc_add(device->ifindex, &in, in_fd);
+	if (!err)
+		err = tc_add(device->ifindex, &out, out_fd);
+	device->ingress_handle = in.handle;
+	device->ingress_priority = in.priority;
+	device->egress_handle = out.handle;
+	device->egress_priority = out.priority;
+	return err;
+}
+
+int attach_device(const char *dir, unsigned int ifindex)
+{
+	_cleanup_close_ int map = open_devices(dir);
+	struct clatch_device device = { .netns = own_netns(), .ifindex = ifindex };
+	__u32 slot;
+	int err;
+
+	if (map < 0)
+		return map;
+	err = choose_slot(dir, map, device.netns, ifindex, &slot);
+	if (err)
+		return err;
+	if (!if_indextoname(ifindex, device.name))
+		return -errno;
+	err = tc_make_qdisc(ifindex);
+	if (err && err != -EEXIST)
+		return err;
+	device.made_qdisc = !err;
+	/* recorded before it is done, so that whatever happens it can be found and undone */
+	err = bpf_map_update_elem(map, &slot, &device, BPF_ANY) ? -errno : 0;
+	if (!err)
+		err = add_filters(dir, &device);
+	if (!err)
+		err = bpf_map_update_elem(map, &slot, &device, BPF_ANY) ? -errno : 0;
+	if (err)
+		detach_device(dir, &device);
+	return err;
+}
+
+static int remove_filters(const char *dir, const struct clatch_device *device)
+{
+	static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
+	unsigned int ours = 0, others = 0;
+	struct tc_side side;
+	int err = 0;
+
+	for (int i = 0; !err && i < 2; i++) {
+		_cleanup_close_ int program = open_side(dir, points[i], &side);
+
+		if (program < 0 || !side.program)
+			return program < 0 ? program : -EIO;
+		err = tc_remove(device->ifindex, &side);
+		ours += side.ours;
+		others += side.others;
+	}
+	/* without any of our filters, and once finished, this is another device by now */
+	if (!err && device->made_qdisc && !others && (ours || !device->egress_priority))
+		err = tc_remove_qdisc(device->ifindex);
+	return err == -ENODEV ? 0 : err;
+}
+
+int detach_device(const char *dir, const struct clatch_device *device)
+{
+	_cleanup_close_ int map = open_devices(dir);
+	static const struct clatch_device none;
+	int err = 0, here = device->netns == own_netns();
+	__u32 slot;
+
+	if (map < 0)
+		return map;
+	if (here)
+		err = remove_filters(dir, device);
+	if (!err && !find_slot(map, device->netns, device->ifindex, &slot))
+		err = bpf_map_update_elem(map, &slot, &none, BPF_ANY) ? -errno : 0;
+	return !err && !here ? -EXDEV : err;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where the programs hook in: links on cgroups, pinned below DIR/links, and tc filters on devices,
+ * recorded in clatch_devices.  The caller holds the lock on DIR (pins.h).
+ */
+#ifndef CLATCH_ATTACH_H
+#define CLATCH_ATTACH_H
+
+#include <stdbool.h>
+#include <clatch/meta.h>
+
+/*
+ * Puts all cgroup programs on a cgroup, or none.  0; -EEXIST they are there already; -errno.
+ * @fd is that of cgroup_open().
+ */
+int attach_cgroup(const char *dir, int fd, __u64 id);
+/* 0; -ENOENT they are not there; -errno. */
+int detach_cgroup(const char *dir, __u64 id);
+/* The ids of the cgroups attached to, each once, ending with 0: to be freed.  0 or -errno. */
+int attached_cgroups(const char *dir, __u64 **ids);
+
+/*
+ * Puts both tc filters on a device of the caller's network namespace, in front of others, and
+ * records them; both or none.  0; -EEXIST; -ENFILE no room for more devices; -EBUSY the device has an
+ * ingress qdisc, which has no egress side; -errno.
+ */
+int attach_device(const char *dir, unsigned int ifindex);
+/*
+ * Removes our filters from a recorded device, and the clsact qdisc if it is ours and empty, then
+ * the record.  0; -EXDEV the device is in another network namespace, and only the record went away.
+ */
+int detach_device(const char *dir, const struct clatch_device *device);
+
+/* The recorded devices; *count of them in devices[].  0 or -errno. */
+int attached_devices(const char *dir, struct clatch_device devices[CLATCH_MAX_DEVICES],
+		     unsigned int *count);
+enum device_state { DEVICE_GUARDED, DEVICE_GONE, DEVICE_ELSEWHERE };
+/* Gone: removed, or without our filters; elsewhere: in another namespace.  Updates its name. */
+enum device_state device_state(const char *dir, struct clatch_device *device);
+
+#endif

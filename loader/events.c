@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "events.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "output.h"
+
+#define EVENTS_AT_ONCE 1024 /* then the event loop's other sources have their turn */
+
+struct events {
+	struct ring_buffer *ring;
+	struct output out;
+	int lost_fd;
+	__u32 lost_index;
+	__u64 lost; /* reported so far */
+	unsigned int left; /* of EVENTS_AT_ONCE */
+};
+
+static int print_event(void *context, void *data, size_t size)
+{
+	struct events *e = context;
+
+	if (size >= sizeof(struct clatch_event))
+		output_event(&e->out, data);
+	return --e->left ? 0 : -EAGAIN;
+}
+
+static __u64 lost(const struct events *e)
+{
+	__u64 count = 0;
+
+	bpf_map_lookup_elem(e->lost_fd, &e->lost_index, &count);
+	return count;
+}
+
+int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, bool json)
+{
+	struct events *e = calloc(1, sizeof(*e));
+	int err;
+
+	if (!e)
+		return -ENOMEM;
+	e->ring = ring_buffer__new(ring_fd, print_event, e, NULL);
+	if (!e->ring) {
+		err = -errno;
+		free(e);
+		return err;
+	}
+	e->out = (struct output)OUTPUT_INIT(stdout, json);
+	e->lost_fd = lost_fd;
+	e->lost_index = index;
+	e->lost = lost(e);
+	*events = e;
+	return 0;
+}
+
+void events_close(struct events *e)
+{
+	if (!e)
+		return;
+	ring_buffer__free(e->ring);
+	free(e);
+}
+
+int events_fd(const struct events *e)
+{
+	return ring_buffer__epoll_fd(e->ring);
+}
+
+static void print_lost(struct events *e)
+{
+	__u64 now = lost(e);
+
+	if (now != e->lost)
+		output_lost(&e->out, now - e->lost);
+	e->lost = now;
+}
+
+int events_receive(struct events *e)
+{
+	e->left = EVENTS_AT_ONCE;
+	e->out.utc_offset = output_utc_offset();
+	ring_buffer__consume(e->ring);
+	print_lost(e);
+	return output_flush(&e->out);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Events out of a ring, printed as they come. */
+#ifndef CLATCH_EVENTS_H
+#define CLATCH_EVENTS_H
+
+#include <stdbool.h>
+#include <linux/types.h>
+
+struct events;
+
+/*
+ * Prints what arrives in the ring buffer map @ring_fd on stdout, a line each.  Entry @index of the
+ * map @lost_fd counts what found no room; what it has now is not reported.  0 or -errno.
+ */
+int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, bool json);
+void events_close(struct events *events);
+
+/* For an event loop: readable when there is something in the ring. */
+int events_fd(const struct events *events);
+
+/*
+ * Prints what is there, though not without end.  To be called from time to time as well: losses
+ * show only then.  0, or -errno of writing.
+ */
+int events_receive(struct events *events);
+
+#endif

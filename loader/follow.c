@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "follow.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "cleanup.h"
+#include "map.h"
+#include "pins.h"
+
+#define SECOND_US 1000000ULL
+
+static int print_events(struct follow *f)
+{
+	int err = events_receive(f->events);
+
+	if (err && !f->error && err != -EPIPE)
+		cli_warn(f->cli, "Couldn't write events: %s", strerror(-err));
+	if (err)
+		f->error = err;
+	return err && f->write_or_end ? sd_event_exit(f->loop, 0) : 0;
+}
+
+static int on_events(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+	(void)source, (void)fd, (void)revents;
+	return print_events(context);
+}
+
+/* The pin is gone, or is another load's. */
+static bool is_gone(const struct follow *f)
+{
+	_cleanup_close_ int fd = pins_map(f->cli, "clatch_meta");
+	__u32 id;
+
+	if (fd < 0)
+		return fd == -ENOENT || fd == -ENOTDIR;
+	return !map_id(fd, &id) && id != f->instance;
+}
+
+static int on_second(sd_event_source *source, uint64_t usec, void *context)
+{
+	struct follow *f = context;
+	int err;
+
+	(void)usec;
+	f->gone = is_gone(f);
+	if (f->gone)
+		return sd_event_exit(f->loop, 0);
+	err = sd_event_source_set_time_relative(source, SECOND_US);
+	if (err >= 0)
+		err = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	return err < 0 ? err : print_events(f);
+}
+
+static int instance(const struct cli *cli, __u32 *id)
+{
+	_cleanup_close_ int fd = pins_map(cli, "clatch_meta");
+
+	return fd < 0 ? fd : map_id(fd, id);
+}
+
+static int open_events(struct follow *f, int ring, __u32 lost)
+{
+	f->lost_fd = pins_map(f->cli, "clatch_lost");
+	if (f->lost_fd < 0)
+		return f->lost_fd;
+	return events_open(&f->events, ring, f->lost_fd, lost, f->cli->json);
+}
+
+static int add_sources(struct follow *f)
+{
+	static const int signals[] = { SIGINT, SIGTERM };
+	int err = 0;
+
+	for (size_t i = 0; i < 2 && err >= 0; i++)
+		err = sd_event_add_signal(f->loop, NULL, signals[i] | SD_EVENT_SIGNAL_PROCMASK,
+					  NULL, NULL);
+	if (err >= 0)
+		err = sd_event_add_io(f->loop, NULL, events_fd(f->events), EPOLLIN, on_events, f);
+	if (err >= 0)
+		err = sd_event_add_time_relative(f->loop, NULL, CLOCK_MONOTONIC, SECOND_US, 0,
+						 on_second, f);
+	return err;
+}
+
+int follow_open(struct follow *f, const struct cli *cli, int ring, __u32 lost)
+{
+	int err;
+
+	*f = (struct follow){ .cli = cli, .lost_fd = -1 };
+	signal(SIGPIPE, SIG_IGN);
+	err = instance(cli, &f->instance);
+	if (!err)
+		err = open_events(f, ring, lost);
+	if (!err)
+		err = sd_event_new(&f->loop);
+	if (err >= 0)
+		err = add_sources(f);
+	return err < 0 ? err : 0;
+}
+
+int follow_run(struct follow *f)
+{
+	int err = sd_event_loop(f->loop);
+
+	events_receive(f->events); /* what came in with the signal */
+	return err < 0 ? err : 0;
+}
+
+void follow_close(struct follow *f)
+{
+	sd_event_unref(f->loop);
+	events_close(f->events);
+	cleanup_close(&f->lost_fd);
+}

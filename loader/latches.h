@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Reading the latch database: clatch_latches, and the tables that its entries refer to. */
+#ifndef CLATCH_LATCHES_H
+#define CLATCH_LATCHES_H
+
+#include <clatch/latch.h>
+#include <clatch/rule.h>
+#include "cli.h"
+#include "filter.h"
+
+/* A latch together with what it refers to: all that can be shown of it. */
+struct latch_view {
+	struct clatch_tuple tuple;
+	struct clatch_latch latch;
+	/* Outermost first, latch.in.count of them; addresses all zero = not known. */
+	struct clatch_sa in[CLATCH_MAX_NEST];
+	struct clatch_sa out[CLATCH_MAX_NEST];
+	char rule[CLATCH_RULE_NAME]; /* "" = none */
+};
+
+/* The maps' file descriptors. */
+struct latches {
+	int latches;
+	int suites;
+	int rules;
+	int sas;
+};
+
+#define LATCHES_INIT                                                                               \
+	{                                                                                          \
+		-1, -1, -1, -1                                                                     \
+	}
+
+/* Opens the pinned maps. 0 or -errno. */
+int latches_open(struct latches *l, const struct cli *cli);
+void latches_close(struct latches *l);
+
+/* Return 0 to go on; anything else ends the walk. */
+typedef int latch_visit(void *context, const struct latch_view *view);
+
+/* Calls @visit for every latch that @filter lets through.  0, what @visit returned, or -errno. */
+int latches_each(const struct latches *l, const struct filter *filter, latch_visit *visit,
+		 void *context);
+
+#endif

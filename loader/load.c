@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cleanup.h"
+#include "kernel.h"
+#include "load.h"
+#include "object.h"
+#include "pins.h"
+#include "sad.h"
+#include "targets.h"
+#include "unload.h"
+
+static int check_system(const struct cli *cli)
+{
+	char names[64];
+	int err;
+
+	if (kernel_missing_capabilities(names, sizeof(names)))
+		return cli_fail(cli, "Couldn't load: not permitted, %s missing; run as root",
+				names);
+	err = kernel_btf();
+	if (err)
+		return cli_fail(cli, "Couldn't load: kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
+				     "/sys/kernel/btf/vmlinux: %s", strerror(-err));
+	if (kernel_locked_down())
+		return cli_fail(cli, "Couldn't load: the kernel is locked down (confidentiality, "
+				     "see /sys/kernel/security/lockdown), and lets no program read "
+				     "its SAs");
+	err = pins_check(cli->bpffs);
+	if (err)
+		return cli_fail(cli, "Couldn't use '%s' for pins: %s", cli->bpffs,
+				pins_strerror(err));
+	return 0;
+}
+
+static int say_load_error(const struct cli *cli, int err, unsigned long max_latches)
+{
+	const struct kernel_feature *missing = kernel_missing();
+
+	if (missing)
+		return cli_fail(cli, "Couldn't load the BPF programs: this kernel has no %s, "
+				     "needed %s", missing->name, missing->why);
+	if (err == -ENOMEM)
+		return cli_fail(cli, "Couldn't load: not enough memory for %lu latches",
+				max_latches);
+	return cli_fail(cli, "Couldn't load the BPF programs: %s\n%s", strerror(-err),
+			object_log());
+}
+
+static int fill_sas(const struct cli *cli, struct object *object)
+{
+	struct sad *sad;
+	int err = sad_open(&sad, object_map(object, "clatch_sas"), 0);
+
+	if (!err) {
+		err = sad_fill(sad);
+		sad_close(sad);
+	}
+	if (err)
+		return cli_fail(cli, "Couldn't read the kernel's SAs: %s", strerror(-err));
+	return 0;
+}
+
+static int pin_and_attach(const struct cli *cli, struct object *object,
+			  const struct clatch_meta *meta, const struct targets *targets)
+{
+	int status, err = pins_make_directories(cli->bpffs);
+
+	if (!err)
+		err = object_pin(object, cli->bpffs);
+	if (err)
+		return cli_fail(cli, "Couldn't make pins at %s: %s", cli->bpffs,
+				pins_strerror(err));
+	/* the first packet seen may need the SAs already */
+	status = fill_sas(cli, object);
+	if (!status)
+		status = targets_attach(cli, targets);
+	if (status)
+		return status;
+	err = object_finish(object, cli->bpffs, meta);
+	if (err)
+		return cli_fail(cli, "Couldn't make pins at %s: %s", cli->bpffs,
+				pins_strerror(err));
+	return 0;
+}
+
+/* All of it, or nothing is left; the directory is locked, and there is nothing in it. */
+static int load_all(const struct cli *cli, const struct load_options *options,
+		    const struct targets *targets, bool made)
+{
+	struct clatch_meta meta = {
+		.magic = CLATCH_MAGIC,
+		.layout = CLATCH_LAYOUT,
+		.audit = options->audit,
+		.max_latches = options->max_latches,
+	};
+	struct object *object;
+	struct stat before;
+	int status, err = stat(cli->bpffs, &before) ? -errno : object_load(&object, &meta);
+
+	if (err) {
+		if (made)
+			rmdir(cli->bpffs);
+		return say_load_error(cli, err, options->max_latches);
+	}
+	status = pin_and_attach(cli, object, &meta, targets);
+	object_free(object);
+	if (status) {
+		unload_instance(cli, made);
+		if (!made)
+			chmod(cli->bpffs, before.st_mode & 07777);
+	}
+	return status;
+}
+
+static int load_targets(const struct cli *cli, const struct load_options *options,
+			const struct targets *targets)
+{
+	bool made = false;
+	_cleanup_close_ int lock = pins_lock(cli->bpffs, &made);
+	struct clatch_meta meta;
+	int status = 0;
+
+	if (lock < 0)
+		return cli_fail(cli, "Couldn't make directory '%s': %s", cli->bpffs,
+				pins_strerror(lock));
+	if (pins_loaded(cli->bpffs)) {
+		status = pins_open(cli, &meta);
+		return status ? status : cli_fail(cli, "Already loaded at %s", cli->bpffs);
+	}
+	if (pins_any(cli->bpffs)) {
+		cli_warn(cli, "Removing what a load or unload left at %s", cli->bpffs);
+		status = unload_instance(cli, false);
+	}
+	return status ? status : load_all(cli, options, targets, made);
+}
+
+int load_perform(struct cli *cli, const struct load_options *options)
+{
+	struct targets targets = {};
+	int status = check_system(cli);
+
+	if (!status)
+		status = targets_find(cli, &options->cgroups, &options->devices, &targets);
+	if (!status)
+		status = load_targets(cli, options, &targets);
+	if (!status && !targets.cgroup_count && !targets.device_count)
+		cli_warn(cli, "Nothing is guarded yet: no --cgroup and no --dev was given "
+			      "(see attach)");
+	targets_free(&targets);
+	return status;
+}
+
+void load_options_free(struct load_options *options)
+{
+	cli_list_free(&options->cgroups);
+	cli_list_free(&options->devices);
+}
+
+int cmd_load(struct cli *cli, int argc, char **argv)
+{
+	struct load_options options = LOAD_OPTIONS_INIT;
+	const struct cli_option table[] = { LOAD_OPTION_ENTRIES(&options), {} };
+	int words, status = cli_parse(cli, table, argc, argv, 0, &words);
+
+	if (!status)
+		status = load_perform(cli, &options);
+	load_options_free(&options);
+	return status < 0 ? EXIT_DONE : status;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Loading, for `load` and for `run`, which loads where nothing is loaded yet. */
+#ifndef CLATCH_LOAD_H
+#define CLATCH_LOAD_H
+
+#include "cli.h"
+
+#define LOAD_DEFAULT_LATCHES 65536
+#define LOAD_MAX_LATCHES 16777216
+
+struct load_options {
+	struct cli_list cgroups;
+	struct cli_list devices;
+	bool audit;
+	unsigned long max_latches;
+};
+
+#define LOAD_OPTIONS_INIT { .max_latches = LOAD_DEFAULT_LATCHES }
+
+/* The entries of an option table that fill a struct load_options. */
+#define LOAD_OPTION_ENTRIES(o)                                                                 \
+	{ "cgroup", "PATH", "guard the processes in this cgroup v2 (several times)", OPT_LIST, \
+	  &(o)->cgroups, 0, 0 },                                                               \
+	{ "dev", "NAME", "guard what passes this device without a socket (several times)",     \
+	  OPT_LIST, &(o)->devices, 0, 0 },                                                     \
+	{ "audit", NULL, "report what would be dropped, and drop nothing", OPT_FLAG,           \
+	  &(o)->audit, 0, 0 },                                                                 \
+	{ "max-latches", "N", "room for this many connections (default 65536)", OPT_NUMBER,    \
+	  &(o)->max_latches, 1, LOAD_MAX_LATCHES }
+
+/*
+ * Loads, attaches and pins; all of it or nothing.  An exit status, after errors were said.
+ * Already loaded is an error: look with pins_loaded() (pins.h) before.
+ */
+int load_perform(struct cli *cli, const struct load_options *options);
+void load_options_free(struct load_options *options);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Reading whole maps. */
+#ifndef CLATCH_MAP_H
+#define CLATCH_MAP_H
+
+#include <linux/types.h>
+#include <stddef.h>
+
+/* Return 0 to go on; anything else ends the walk. */
+typedef int map_visit(void *context, const void *key, const void *value);
+
+/*
+ * Calls @visit for every entry of the map @fd, a batch at a time, so that memory does not grow with
+ * the map.  What is added or removed meanwhile may be seen or not; the rest is seen once.
+ * 0, what @visit returned, or -errno.
+ */
+int map_each(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context);
+
+/* The kernel's number for a map, to tell whether two file descriptors are one map. 0 or -errno. */
+int map_id(int fd, __u32 *id);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The one place where enumerations of include/clatch/ get their text, for people and programs. */
+#ifndef CLATCH_NAMES_H
+#define CLATCH_NAMES_H
+
+#include <clatch/event.h>
+
+const char *name_reason(unsigned int reason); /* "clear", "sa-mismatch", … */
+const char *name_state(unsigned int state); /* "LARVAL", … */
+const char *name_verdict(unsigned int verdict);
+const char *name_event(unsigned int type);
+const char *name_dir(unsigned int dir); /* "in", "out" */
+const char *name_mode(unsigned int mode); /* XFRM mode: "transport", "tunnel", "beet" … */
+const char *name_cause(unsigned int bit); /* one bit of enum clatch_cause: "out-clear", … */
+const char *name_field(unsigned int bit); /* one bit of enum clatch_field: "reqid", … */
+const char *name_encap(unsigned int encap); /* "udp", "tcp", …; NULL = none */
+const char *name_proto(unsigned int proto); /* "tcp", "udp", "esp", "ah" */
+
+#endif

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The JSON form.  Keys and their order are a promise to programs: see docs. */
+#include <json-c/json.h>
+#include <string.h>
+
+#include "names.h"
+#include "output_forms.h"
+#include "parts.h"
+
+typedef struct json_object json;
+
+static void put(json *to, const char *key, json *value)
+{
+	json_object_object_add(to, key, value);
+}
+
+static void put_string(json *to, const char *key, const char *value)
+{
+	put(to, key, value ? json_object_new_string(value) : NULL);
+}
+
+static void put_number(json *to, const char *key, __u64 value)
+{
+	put(to, key, json_object_new_uint64(value));
+}
+
+static void put_bool(json *to, const char *key, bool value)
+{
+	put(to, key, json_object_new_boolean(value));
+}
+
+static void put_time(json *to, const char *key, __s64 utc_ns, bool micros)
+{
+	char text[TIME_TEXT];
+
+	put_string(to, key, time_text(text, utc_ns, micros));
+}
+
+/* null where the address is not known. */
+static void put_addr(json *to, const char *key, const struct clatch_addr *addr)
+{
+	char text[ADDR_TEXT];
+
+	put_string(to, key, addr_is_zero(addr) ? NULL : addr_text(text, addr));
+}
+
+/* A kernel name may fill its place without a NUL. */
+static void put_alg(json *to, const char *key, const char name[CLATCH_ALG_LEN])
+{
+	put(to, key, json_object_new_string_len(name, strnlen(name, CLATCH_ALG_LEN)));
+}
+
+static json *endpoint(const struct clatch_addr *addr, __u16 port)
+{
+	json *o = json_object_new_object();
+	char text[ADDR_TEXT];
+
+	put_string(o, "addr", addr_text(text, addr));
+	put_number(o, "port", port);
+	return o;
+}
+
+static void put_tuple(json *to, const struct clatch_tuple *t, bool listener)
+{
+	put_string(to, "proto", name_proto(t->proto));
+	put(to, "local", endpoint(&t->local, t->local_port));
+	put(to, "remote", listener ? NULL : endpoint(&t->remote, t->remote_port));
+}
+
+static void put_algorithms(json *to, const struct clatch_suite *s)
+{
+	bool aead = s->flags & CLATCH_SUITE_AEAD;
+
+	if (s->enc[0]) {
+		put_alg(to, aead ? "aead" : "enc", s->enc);
+		put_number(to, aead ? "aead_key_bits" : "enc_key_bits", enc_key_bits(s));
+	}
+	if (s->auth[0]) {
+		put_alg(to, "auth", s->auth);
+		put_number(to, "auth_key_bits", s->auth_key_bits);
+	}
+	put_number(to, "icv_bits", s->icv_bits);
+}
+
+static json *sa(const struct clatch_sa *sa)
+{
+	const struct clatch_suite *s = &sa->suite;
+	json *o = json_object_new_object();
+	char spi[16];
+
+	snprintf(spi, sizeof(spi), "0x%08x", ntohl(sa->spi));
+	put_string(o, "proto", name_proto(s->proto));
+	put_string(o, "mode", name_mode(s->mode));
+	put_algorithms(o, s);
+	put_bool(o, "esn", s->flags & CLATCH_SUITE_ESN);
+	put_bool(o, "replay", s->flags & CLATCH_SUITE_REPLAY);
+	put_string(o, "encap", name_encap(s->encap));
+	put_number(o, "reqid", sa->reqid);
+	put_number(o, "if_id", sa->if_id);
+	put_string(o, "spi", spi);
+	put_addr(o, "src", &sa->src);
+	put_addr(o, "dst", &sa->dst);
+	return o;
+}
+
+static void put_sas(json *to, const char *key, const struct clatch_sa *sas, __u64 count)
+{
+	json *list = json_object_new_array();
+
+	for (__u64 i = 0; i < count && i < CLATCH_MAX_NEST; i++)
+		json_object_array_add(list, sa(&sas[i]));
+	put(to, key, list);
+}
+
+static void put_side(json *to, const char *key, const struct clatch_side *side,
+		     const struct clatch_sa *sas)
+{
+	json *o = json_object_new_object();
+
+	put_sas(o, "sa", sas, side->count);
+	put_number(o, "packets", side->packets);
+	put_number(o, "bytes", side->bytes);
+	put_number(o, "violations", side->violations);
+	put(to, key, o);
+}
+
+static void put_causes(json *to, unsigned int causes)
+{
+	json *list = json_object_new_array();
+
+	for_each_bit(bit, causes)
+		json_object_array_add(list, json_object_new_string(name_cause(bit)));
+	put(to, "causes", list);
+}
+
+static void put_fields(json *to, const struct clatch_event *e)
+{
+	json *list = json_object_new_array();
+
+	for_each_bit(bit, e->fields)
+		json_object_array_add(list, json_object_new_string(field_text(bit, e)));
+	put(to, "fields", list);
+}
+
+static void print(struct output *o, json *object)
+{
+	fputs(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+							     JSON_C_TO_STRING_NOSLASHESCAPE),
+	      o->file);
+	json_object_put(object);
+}
+
+void json_latch(struct output *o, const struct latch_view *view, bool netns)
+{
+	const struct clatch_latch *l = &view->latch;
+	json *object = json_object_new_object();
+
+	put_number(object, "id", l->id);
+	put_tuple(object, &view->tuple, l->state == CLATCH_LISTENER);
+	put_string(object, "state", name_state(l->state));
+	put_causes(object, l->causes);
+	put_bool(object, "adopted", l->flags & CLATCH_ADOPTED);
+	put_string(object, "rule", view->rule[0] ? view->rule : NULL);
+	put_side(object, "in", &l->in, view->in);
+	put_side(object, "out", &l->out, view->out);
+	put(object, "local_id", NULL);
+	put(object, "peer_id", NULL);
+	put_time(object, "since", l->since_ns + o->utc_offset, false);
+	if (netns)
+		put_number(object, "netns", view->tuple.netns);
+	print(o, object);
+}
+
+static void put_compared(json *to, const struct clatch_event *e)
+{
+	put_sas(to, "expected", e->expected, e->expected_count);
+	put_sas(to, "got", e->got, e->got_count);
+}
+
+/* What each kind of event has beside its time, latch and connection. */
+static void put_details(json *to, const struct clatch_event *e)
+{
+	bool objects = e->type == CLATCH_EV_VIOLATION || e->type == CLATCH_EV_BROKEN;
+
+	if (e->type != CLATCH_EV_CLOSED && e->type != CLATCH_EV_LISTENING)
+		put_string(to, "direction", name_dir(e->direction));
+	if (objects) {
+		put_string(to, "reason", name_reason(e->reason));
+		put_fields(to, e);
+	}
+	if (e->type == CLATCH_EV_BROKEN || e->type == CLATCH_EV_RESTORED)
+		put_causes(to, e->causes);
+	if (e->type != CLATCH_EV_VIOLATION)
+		put_string(to, "state", name_state(e->state));
+	if (objects || e->type == CLATCH_EV_RESTORED)
+		put_compared(to, e);
+	if (e->type == CLATCH_EV_LATCHED)
+		put_sas(to, "got", e->got, e->got_count);
+	if (e->type == CLATCH_EV_VIOLATION) {
+		put_string(to, "verdict", name_verdict(e->verdict));
+		put_number(to, "count", e->count);
+	}
+}
+
+void json_event(struct output *o, const struct clatch_event *e)
+{
+	json *object = json_object_new_object();
+
+	put_time(object, "time", e->time_ns + o->utc_offset, true);
+	put_string(object, "event", name_event(e->type));
+	put(object, "latch", e->latch ? json_object_new_uint64(e->latch) : NULL);
+	put_tuple(object, &e->tuple, e->type == CLATCH_EV_LISTENING);
+	put_details(object, e);
+	print(o, object);
+	putc('\n', o->file);
+}
+
+void json_lost(struct output *o, __s64 utc_ns, __u64 count)
+{
+	json *object = json_object_new_object();
+
+	put_time(object, "time", utc_ns, true);
+	put_string(object, "event", name_event(CLATCH_EV_LOST));
+	put_number(object, "count", count);
+	print(o, object);
+	putc('\n', o->file);
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "sad.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/xfrm.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "cleanup.h"
+#include "map.h"
+#include "sad_message.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+#define MESSAGE_ROOM 65536
+#define RECEIVE_BUFFER (8 << 20) /* some 10,000 messages: an IKE daemon that starts again */
+#define DUMP_ATTEMPTS 10
+#define MESSAGES_AT_ONCE 256 /* then the event loop's other sources have their turn */
+
+/*
+ * The groups have a socket of their own: what arrives there during a dump is applied after it, and
+ * as each message says all of its SA, doing it twice does no harm.
+ */
+struct sad {
+	struct mnl_socket *socket;
+	int map_fd;
+	__u64 netns;
+};
+
+static void cleanup_socket(struct mnl_socket **socket)
+{
+	if (*socket)
+		mnl_socket_close(*socket);
+}
+#define _cleanup_socket_ __attribute__((cleanup(cleanup_socket)))
+
+static int join_groups(struct mnl_socket *socket)
+{
+	static const int groups[] = { XFRMNLGRP_SA, XFRMNLGRP_EXPIRE, XFRMNLGRP_MIGRATE };
+	int size = RECEIVE_BUFFER;
+
+	/* Without CAP_NET_ADMIN it keeps its default size; an overrun is survived anyway. */
+	(void)!setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVBUFFORCE, &size,
+			  sizeof(size));
+	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		int group = groups[i];
+
+		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)))
+			return -errno;
+	}
+	return 0;
+}
+
+static int open_socket(struct sad *sad, int follow)
+{
+	socklen_t length = sizeof(sad->netns);
+
+	sad->socket = mnl_socket_open2(NETLINK_XFRM, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (!sad->socket)
+		return -errno;
+	if (getsockopt(mnl_socket_get_fd(sad->socket), SOL_SOCKET, SO_NETNS_COOKIE, &sad->netns,
+		       &length))
+		return -errno;
+	if (mnl_socket_bind(sad->socket, 0, MNL_SOCKET_AUTOPID))
+		return -errno;
+	return follow ? join_groups(sad->socket) : 0;
+}
+
+int sad_open(struct sad **out, int map_fd, int follow)
+{
+	struct sad *sad = calloc(1, sizeof(*sad));
+	int err;
+
+	if (!sad)
+		return -ENOMEM;
+	sad->map_fd = map_fd;
+	err = open_socket(sad, follow);
+	if (err) {
+		sad_close(sad);
+		return err;
+	}
+	*out = sad;
+	return 0;
+}
+
+void sad_close(struct sad *sad)
+{
+	if (!sad)
+		return;
+	cleanup_socket(&sad->socket);
+	free(sad);
+}
+
+int sad_fd(const struct sad *sad)
+{
+	return mnl_socket_get_fd(sad->socket);
+}
+
+/* E2BIG is a full map's word, ENOSPC is ours. */
+static int set_entry(const struct sad *sad, const struct sad_change *c)
+{
+	int err = bpf_map_update_elem(sad->map_fd, &c->key, &c->sa, BPF_ANY);
+
+	return err == -E2BIG ? -ENOSPC : err;
+}
+
+static int remove_entry(const struct sad *sad, const struct clatch_sa_key *key)
+{
+	int err = bpf_map_delete_elem(sad->map_fd, key);
+
+	return err == -ENOENT ? 0 : err;
+}
+
+/* The keys that the table had before a dump, sorted, and whether the dump had them too. */
+struct known {
+	struct clatch_sa_key key;
+	bool alive;
+};
+
+struct fill {
+	const struct sad *sad;
+	struct known *known;
+	size_t count;
+	size_t room;
+	int error; /* of the table; the dump goes on when it is full */
+};
+
+static void cleanup_fill(struct fill *f)
+{
+	free(f->known);
+}
+
+static int compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct clatch_sa_key));
+}
+
+static int note_known(void *context, const void *key, const void *value)
+{
+	struct fill *f = context;
+	const struct clatch_sa_key *k = key;
+
+	(void)value;
+	if (k->netns != f->sad->netns)
+		return 0;
+	if (f->count == f->room) {
+		size_t room = f->room ? 2 * f->room : 64;
+		struct known *more = reallocarray(f->known, room, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		f->known = more;
+		f->room = room;
+	}
+	f->known[f->count++] = (struct known){ .key = *k };
+	return 0;
+}
+
+static int note_dumped(const struct nlmsghdr *message, void *context)
+{
+	struct fill *f = context;
+	struct sad_change c;
+	struct known *k = NULL;
+	int err;
+
+	if (sad_message(&c, message, f->sad->netns) || c.kind != SAD_SET)
+		return MNL_CB_OK;
+	if (f->count)
+		k = bsearch(&c.key, f->known, f->count, sizeof(*k), compare);
+	if (k)
+		k->alive = true;
+	err = set_entry(f->sad, &c);
+	if (err)
+		f->error = err;
+	return MNL_CB_OK;
+}
+
+static int request_dump(struct mnl_socket *socket)
+{
+	/* No payload: what follows the header is read as attributes, a dump's filter. */
+	struct nlmsghdr request = {
+		.nlmsg_len = sizeof(request),
+		.nlmsg_type = XFRM_MSG_GETSA,
+		.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		.nlmsg_seq = 1,
+	};
+
+	if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) ||
+	    mnl_socket_sendto(socket, &request, sizeof(request)) < 0)
+		return -errno;
+	return 0;
+}
+
+/* 0; -EINTR the SAD changed in the middle of it (NLM_F_DUMP_INTR); -errno. */
+static int dump(struct fill *f)
+{
+	_cleanup_socket_ struct mnl_socket *socket = mnl_socket_open2(NETLINK_XFRM, SOCK_CLOEXEC);
+	_cleanup_free_ char *buffer = malloc(MESSAGE_ROOM);
+	ssize_t length;
+	int ret;
+
+	if (!socket)
+		return -errno;
+	if (!buffer)
+		return -ENOMEM;
+	ret = request_dump(socket);
+	if (ret)
+		return ret;
+	do {
+		length = mnl_socket_recvfrom(socket, buffer, MESSAGE_ROOM);
+		if (length < 0)
+			return -errno;
+		ret = mnl_cb_run(buffer, length, 1, mnl_socket_get_portid(socket), note_dumped, f);
+	} while (ret > MNL_CB_STOP);
+	return ret < 0 ? -errno : 0;
+}
+
+static int remove_stale(const struct fill *f)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < f->count && !err; i++)
+		if (!f->known[i].alive)
+			err = remove_entry(f->sad, &f->known[i].key);
+	return err;
+}
+
+/* What others put into the table during the dump is not known, and so is not taken for stale. */
+int sad_fill(struct sad *sad)
+{
+	__attribute__((cleanup(cleanup_fill))) struct fill f = { .sad = sad };
+	int err = map_each(sad->map_fd, sizeof(struct clatch_sa_key), sizeof(struct clatch_sa),
+			   note_known, &f);
+
+	if (err)
+		return err;
+	qsort(f.known, f.count, sizeof(*f.known), compare);
+	for (int i = 0; i < DUMP_ATTEMPTS; i++) {
+		err = dump(&f);
+		if (err != -EINTR)
+			break;
+	}
+	if (err)
+		return err == -EINTR ? -EAGAIN : err;
+	err = remove_stale(&f);
+	return err ? err : f.error;
+}
+
+/* What messages came to, beside the changes made. */
+struct outcome {
+	bool refill; /* only a dump can tell what the SAD has become */
+	int error; /* of the table */
+};
+
+static int apply(const struct sad *sad, const struct sad_change *c)
+{
+	switch (c->kind) {
+	case SAD_SET:
+		return set_entry(sad, c);
+	case SAD_REMOVE:
+		return remove_entry(sad, &c->key);
+	default:
+		return 0;
+	}
+}
+
+static void apply_all(const struct sad *sad, const void *buffer, int length, struct outcome *o)
+{
+	const struct nlmsghdr *message = buffer;
+	struct sad_change c;
+	int err;
+
+	for (; mnl_nlmsg_ok(message, length); message = mnl_nlmsg_next(message, &length)) {
+		if (sad_message(&c, message, sad->netns) || c.kind == SAD_REFILL) {
+			o->refill = true;
+			return;
+		}
+		err = apply(sad, &c);
+		if (err)
+			o->error = err;
+	}
+}
+
+/* One datagram: 0; -EAGAIN there is none; -errno of the socket. */
+static int receive_one(const struct sad *sad, char *buffer, struct outcome *o)
+{
+	ssize_t length = mnl_socket_recvfrom(sad->socket, buffer, MESSAGE_ROOM);
+
+	if (length >= 0)
+		apply_all(sad, buffer, length, o);
+	else if (errno == ENOBUFS || errno == ENOSPC)
+		o->refill = true; /* messages were lost, or one did not fit */
+	else if (errno != EINTR)
+		return -errno;
+	return 0;
+}
+
+/*
+ * Before a dump everything that is waiting has to go: applied after it, an SA that was added, and
+ * whose removal is among what was lost, would stay for ever.
+ */
+int sad_receive(struct sad *sad)
+{
+	_cleanup_free_ char *buffer = malloc(MESSAGE_ROOM);
+	struct outcome o = {};
+	int err = 0;
+
+	if (!buffer)
+		return -ENOMEM;
+	for (int i = 0; (i < MESSAGES_AT_ONCE || o.refill) && !err; i++)
+		err = receive_one(sad, buffer, &o);
+	if (err && err != -EAGAIN)
+		return err;
+	return o.refill ? sad_fill(sad) : o.error;
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include <clatch/event.h>
+#include <clatch/latch.h>
+#include "attach.h"
+#include "cgroup.h"
+#include "cleanup.h"
+#include "kernel.h"
+#include "map.h"
+#include "names.h"
+#include "pins.h"
+
+/* Both forms, text and JSON, are made of this object. */
+typedef struct json_object json;
+
+/*
+ * Is the `run` of the record still there?  The start time of a process is the 22nd field of
+ * /proc/PID/stat; the second is its name, which may hold anything.
+ */
+static bool daemon_alive(const struct clatch_meta *meta)
+{
+	unsigned long long start = 0;
+	char path[64], line[1024], *rest;
+	FILE *file;
+
+	if (!meta->pid)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%u/stat", meta->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	rest = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	fclose(file);
+	for (int field = 2; rest && field < 22; field++)
+		rest = strchr(rest + 1, ' ');
+	return rest && sscanf(rest, "%llu", &start) == 1 && start == meta->pid_start;
+}
+
+static int count_latch(void *context, const void *key, const void *value)
+{
+	const struct clatch_latch *latch = value;
+	int64_t *count = context;
+
+	(void)key;
+	*count += latch->id != 0; /* 0: being made */
+	return 0;
+}
+
+static int add_latches(const struct cli *cli, json *status)
+{
+	_cleanup_close_ int fd = pins_map(cli, "clatch_latches");
+	int64_t count = 0;
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = map_each(fd, sizeof(struct clatch_tuple), sizeof(struct clatch_latch), count_latch,
+		       &count);
+	json_object_object_add(status, "latches", json_object_new_int64(count));
+	return err;
+}
+
+static int add_counters(const struct cli *cli, json *status)
+{
+	_cleanup_close_ int fd = pins_map(cli, "clatch_stats");
+	json *counters = json_object_new_object();
+
+	json_object_object_add(status, "counters", counters);
+	if (fd < 0)
+		return fd;
+	for (__u32 reason = CLATCH_OK + 1; reason < CLATCH_REASONS; reason++) {
+		struct clatch_stat stat = {}; /* stays so for a reason that never was one */
+
+		if (bpf_map_lookup_elem(fd, &reason, &stat) && errno != ENOENT)
+			return -errno;
+		json_object_object_add(counters, name_reason(reason),
+				       json_object_new_int64(stat.dropped + stat.passed));
+	}
+	return 0;
+}
+
+static int add_cgroups(const struct cli *cli, json *status, json *gone)
+{
+	json *here = json_object_new_array(), *removed = json_object_new_array();
+	_cleanup_free_ __u64 *ids = NULL;
+	int err = attached_cgroups(cli->bpffs, &ids);
+	char path[PATH_MAX];
+
+	json_object_object_add(status, "cgroups", here);
+	json_object_object_add(gone, "cgroups", removed);
+	for (__u64 *id = ids; !err && *id; id++) {
+		if (!cgroup_path(*id, path))
+			json_object_array_add(here, json_object_new_string(path));
+		else
+			json_object_array_add(removed, json_object_new_int64(*id));
+	}
+	return err;
+}
+
+static int add_devices(const struct cli *cli, json *status, json *gone)
+{
+	json *here = json_object_new_array(), *removed = json_object_new_array();
+	struct clatch_device devices[CLATCH_MAX_DEVICES];
+	unsigned int count = 0;
+	int err = attached_devices(cli->bpffs, devices, &count);
+
+	json_object_object_add(status, "devices", here);
+	json_object_object_add(gone, "devices", removed);
+	for (unsigned int i = 0; i < count; i++) {
+		enum device_state state = device_state(cli->bpffs, &devices[i]);
+
+		json_object_array_add(state == DEVICE_GONE ? removed : here,
+				      json_object_new_string(devices[i].name));
+	}
+	return err;
+}
+
+static void add_kernel(json *status)
+{
+	json *kernel = json_object_new_object();
+	struct utsname name;
+
+	uname(&name);
+	json_object_object_add(kernel, "release", json_object_new_string(name.release));
+	json_object_object_add(kernel, "btf", json_object_new_boolean(!kernel_btf()));
+	json_object_object_add(kernel, "plain_loads",
+			       json_object_new_boolean(kernel_has("plain_loads")));
+	json_object_object_add(status, "kernel", kernel);
+}
+
+static int fill(const struct cli *cli, json *status, const struct clatch_meta *meta)
+{
+	json *gone = json_object_new_object();
+	int err;
+
+	json_object_object_add(status, "loaded", json_object_new_boolean(true));
+	json_object_object_add(status, "mode",
+			       json_object_new_string(meta->audit ? "audit" : "enforce"));
+	err = add_cgroups(cli, status, gone);
+	if (!err)
+		err = add_devices(cli, status, gone);
+	json_object_object_add(status, "gone", gone);
+	if (!err)
+		err = add_latches(cli, status);
+	json_object_object_add(status, "max_latches", json_object_new_int64(meta->max_latches));
+	json_object_object_add(status, "daemon", json_object_new_boolean(daemon_alive(meta)));
+	if (!err)
+		err = add_counters(cli, status);
+	add_kernel(status);
+	return err;
+}
+
+static void print_json(json *object)
+{
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+						    JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+static const char *text(json *object, const char *key)
+{
+	return json_object_get_string(json_object_object_get(object, key));
+}
+
+static void print_names(json *object, const char *key, const char *label, const char *after)
+{
+	json *names = json_object_object_get(object, key);
+
+	for (size_t i = 0; i < json_object_array_length(names); i++)
+		printf("%-13s %s%s\n", label,
+		       json_object_get_string(json_object_array_get_idx(names, i)), after);
+}
+
+static void print_text(const struct cli *cli, json *status)
+{
+	json *gone = json_object_object_get(status, "gone");
+	json *kernel = json_object_object_get(status, "kernel");
+	bool daemon = json_object_get_boolean(json_object_object_get(status, "daemon"));
+	bool plain = json_object_get_boolean(json_object_object_get(kernel, "plain_loads"));
+
+	printf("%-13s at %s, %s\n", "loaded", cli->bpffs,
+	       strcmp(text(status, "mode"), "audit") ? "enforcing" : "audit: drops nothing");
+	print_names(status, "cgroups", "cgroup", "");
+	print_names(gone, "cgroups", "cgroup", " (an id; removed since)");
+	print_names(status, "devices", "device", "");
+	print_names(gone, "devices", "device", " (removed since, or its filters were)");
+	printf("%-13s %s of at most %s\n", "latches", text(status, "latches"),
+	       text(status, "max_latches"));
+	printf("%-13s %s\n", "daemon", daemon ? "running" : "not running");
+	json_object_object_foreach(json_object_object_get(status, "counters"), reason, count)
+		printf("%-13s %-17s %s\n", "refused", reason, json_object_get_string(count));
+	printf("%-13s %s, %s\n", "kernel", text(kernel, "release"),
+	       plain ? "plain loads" : "no plain loads");
+}
+
+static int print_status(const struct cli *cli, const struct clatch_meta *meta)
+{
+	json *status = json_object_new_object();
+	int err = fill(cli, status, meta);
+
+	if (err)
+		cli_fail(cli, "Couldn't read the pins at %s: %s", cli->bpffs, pins_strerror(err));
+	else if (cli->json)
+		print_json(status);
+	else
+		print_text(cli, status);
+	json_object_put(status);
+	return err ? EXIT_FAILED : EXIT_DONE;
+}
+
+int cmd_status(struct cli *cli, int argc, char **argv)
+{
+	struct clatch_meta meta;
+	int words, status = cli_parse(cli, NULL, argc, argv, 0, &words);
+
+	if (status)
+		return status < 0 ? EXIT_DONE : status;
+	if (cli->json && pins_read(cli->bpffs, &meta) == -ENOENT) {
+		puts("{\"loaded\":false}"); /* an answer, not an error; the exit status tells too */
+		return EXIT_FAILED;
+	}
+	status = pins_open(cli, &meta);
+	return status ? status : print_status(cli, &meta);
+}

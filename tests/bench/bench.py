@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a guarded UDP round trip over real ESP costs, beside nothing and beside its rivals.
+
+Run by scripts/bench in the instruction-counted machine, where 1 ns is 1 instruction.  The cipher
+is the null cipher, so that the packet path is measured and not AES.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+import ipsec  # noqa: E402
+from lab import Guard, Lab, run  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
+ROUNDS = int(os.environ.get("ROUNDS", "400"))
+
+
+@contextlib.contextmanager
+def empty_pair(lab):
+    pins = f"/sys/fs/bpf/{lab.name}-empty"
+    run("bpftool", "prog", "loadall", BUILD / "empty.bpf.o", pins)
+    pair = [(kind, f"{pins}/empty_{kind}") for kind in ("ingress", "egress")]
+    for kind, pin in pair:
+        run("bpftool", "cgroup", "attach", lab.cgroup, kind, "pinned", pin, "multi")
+    yield
+    for kind, pin in pair:
+        run("bpftool", "cgroup", "detach", lab.cgroup, kind, "pinned", pin)
+        os.unlink(pin)
+    os.rmdir(pins)
+
+
+@contextlib.contextmanager
+def nft(lab):
+    lab.a.run("nft", "-f", HERE / "latch.nft")
+    yield
+    lab.a.run("nft", "flush", "ruleset")
+
+
+CASES = {
+    "none": contextlib.nullcontext,
+    "empty": empty_pair,
+    "clatch": lambda lab: Guard(lab, dev=False, follow=False),
+    "clatch_dev": lambda lab: Guard(lab, follow=False),
+    "nft": nft,
+}
+
+
+def round_trip(lab):
+    return int(run(BUILD / "round_trip", f"/run/netns/{lab.a.name}", f"/run/netns/{lab.b.name}",
+                   lab.a.v4, lab.b.v4, lab.cgroup, ROUNDS).stdout)
+
+
+def main(out):
+    shape = ipsec.Shape(suite=ipsec.NULL_BOTH, upper="udp")
+    result = {}
+    with Lab() as lab:
+        ipsec.install(lab, shape)
+        for name, case in CASES.items():
+            with case(lab):
+                result[name] = round_trip(lab)
+            print(f"  {name:12} {result[name]:8,}  +{result[name] - result['none']:,}", flush=True)
+    pathlib.Path(out).write_text(json.dumps({"round_trip": result}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

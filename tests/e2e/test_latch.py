@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The main job on real ESP, as rows: given, action, expected verdict, expected counter.
+
+Each row runs twice.  In enforce mode nothing may leave or arrive: the wire's capture and the
+receiving socket say so.  In audit mode the same row must leak: that shows that the row can fail,
+and that what stopped it was clatch.
+"""
+
+import contextlib
+import dataclasses
+import socket
+import unittest
+
+import ipsec
+from ipsec import Shape
+from lab import Connection, Guard, Lab, Wire, wait_for
+
+V6 = socket.AF_INET6
+BASE = Shape()
+FIRST, NEXT, OTHER, LAST = (0x1001, 0x2001), (0x1101, 0x2101), (0x3001, 0x4001), (0x1201, 0x2201)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    given: Shape  # how the connection starts
+    becomes: Shape = None  # how it is protected then; None = not at all
+    direction: str = "out"
+    reason: str = "clear"
+    fields: tuple = ()
+    proto: str = "tcp"
+    more: dict = dataclasses.field(default_factory=dict)  # for Connection
+
+
+def changed(name, fields, proto="tcp", base=BASE, more=None, **change):
+    """A row each way for a change of parameters."""
+    return [Row(f"{name}, {direction}", base, dataclasses.replace(base, **change), direction,
+                "sa-mismatch", fields, proto, more or {}) for direction in ("out", "in")]
+
+
+def cleared(name, given, proto="tcp", **more):
+    return [Row(f"{name}, {direction}", given, None, direction, "clear", (), proto, more)
+            for direction in ("out", "in")]
+
+
+TUNNEL = Shape(mode="tunnel")
+ROUTED = Shape(mode="tunnel", if_id=42)
+ROWS = [
+    *cleared("policy flushed, TCP", BASE),
+    *cleared("policy flushed, UDP", BASE, "udp"),
+    *cleared("policy flushed, TCP over IPv6", Shape(family=V6)),
+    *cleared("policy flushed, UDP over IPv6", Shape(family=V6), "udp"),
+    *cleared("policy flushed, v4-mapped TCP", BASE, mapped=True),
+    *cleared("policy flushed, v4-mapped UDP", BASE, "udp", mapped=True),
+    *cleared("policy flushed, accepted socket", BASE, server=True),
+    *cleared("policy flushed, accepted on an IPv6 socket", BASE, server=True, mapped=True),
+    *cleared("policy flushed, tunnel", TUNNEL),
+    *cleared("policy flushed, UDP in an IPv6 tunnel", Shape(mode="tunnel", family=V6), "udp"),
+    *cleared("policy flushed, cbc and hmac", Shape(suite=ipsec.CBC)),
+    *cleared("policy flushed, AH", Shape(sa_proto="ah", suite=ipsec.AUTH_ONLY)),
+    *cleared("policy flushed, NAT-T", Shape(encap=True)),
+    *cleared("policy flushed, AH around ESP", Shape(nested=True)),
+    *cleared("route taken from the xfrm interface", ROUTED),
+    *cleared("route taken from the xfrm interface, UDP", ROUTED, "udp"),
+    *changed("reqid", ("reqid",), reqid=9),
+    *changed("reqid, UDP", ("reqid",), "udp", reqid=9),
+    *changed("key length", ("enc_key_bits",), suite=ipsec.GCM256),
+    *changed("ICV length", ("icv_bits",), suite=ipsec.GCM_ICV8),
+    *changed("cipher", ("enc",), suite=ipsec.CHACHA),
+    *changed("confidentiality lost: null cipher", ("enc",), suite=ipsec.NULL),
+    *changed("confidentiality lost: GMAC", ("enc",), suite=ipsec.GMAC),
+    *changed("confidentiality lost: AH", ("proto",), sa_proto="ah", suite=ipsec.AUTH_ONLY),
+    *changed("integrity algorithm", ("auth",), base=Shape(suite=ipsec.CBC), suite=ipsec.CBC_SHA1),
+    *changed("cipher key length, cbc", ("enc_key_bits",), base=Shape(suite=ipsec.CBC),
+             suite=ipsec.CBC256),
+    *changed("mode", ("mode",), mode="tunnel", host_tunnel=True),
+    *changed("replay protection lost", ("replay",), replay=0),
+    *changed("nesting lost", ("nesting",), base=Shape(nested=True), nested=False),
+    *changed("nesting gained", ("nesting",), nested=True),
+    *changed("encapsulation", ("encap",), encap=True),
+    *changed("reqid, accepted socket", ("reqid",), more={"server": True}, reqid=9),
+    *changed("reqid, IPv6", ("reqid",), base=Shape(family=V6), reqid=9),
+    *changed("reqid, tunnel", ("reqid",), base=TUNNEL, reqid=9),
+    *changed("reqid, over the xfrm interface", ("reqid",), base=ROUTED, reqid=9),
+]
+
+
+class Mode(unittest.TestCase):
+    """One instance of clatch for all rows of a mode."""
+
+    options = ()
+    verdict = None
+
+    @classmethod
+    def setUpClass(cls):
+        if cls is Mode:
+            raise unittest.SkipTest("only a base")
+        cls.stack = contextlib.ExitStack()
+        cls.lab = cls.stack.enter_context(Lab())
+        cls.guard = cls.stack.enter_context(Guard(cls.lab, *cls.options))
+        cls.wire = Wire(cls.lab.a)
+
+    @classmethod
+    def tearDownClass(cls):
+        if hasattr(cls, "stack"):
+            cls.wire.close()
+            cls.stack.close()
+
+    def tearDown(self):
+        ipsec.flush(self.lab.a, self.lab.b)
+        ipsec.remove_interfaces(self.lab)
+
+    @contextlib.contextmanager
+    def latched(self, shape, proto="tcp", **more):
+        """A connection that was protected from the start, and its latch."""
+        shape = dataclasses.replace(shape, upper=proto)
+        with contextlib.ExitStack() as stack:
+            for encap in ipsec.install(self.lab, shape, FIRST):
+                stack.callback(encap.close)
+            connection = Connection(self.lab, proto, shape.family, shape.inner, **more)
+            stack.callback(connection.close)
+            connection.exchange(b"protected from the start")
+            latch = self.guard.latch(connection)
+            self.assertIsNotNone(latch, "the connection has no latch")
+            self.assertEqual(latch["state"], "ESTABLISHED")
+            self.wire.clear()
+            self.guard.forget()
+            yield connection, latch, shape
+
+    def change(self, row, shape):
+        """Makes the IPsec of both hosts what the row says."""
+        if row.becomes is None:
+            ipsec.flush(self.lab.a, self.lab.b)
+            if shape.if_id:
+                ipsec.remove_interfaces(self.lab)
+        else:
+            ipsec.exchange_shape(self.lab, dataclasses.replace(row.becomes, upper=row.proto), OTHER)
+
+    def send(self, row, connection, marker):
+        """EPERM is how UDP says that our packet was dropped."""
+        sender = connection.a if row.direction == "out" else connection.b
+        with contextlib.suppress(PermissionError):
+            sender.sendall(marker)
+
+    def restore(self, shape):
+        ipsec.exchange_shape(self.lab, shape, LAST)
+        if shape.if_id:
+            with contextlib.suppress(RuntimeError):
+                ipsec.interfaces(self.lab, shape)
+
+    def check_event(self, row, latch):
+        event = self.guard.wait_event(event="violation", latch=latch["id"], reason=row.reason,
+                                      direction=row.direction)
+        self.assertEqual(event["verdict"], self.verdict)
+        self.assertEqual(event["proto"], row.proto)
+        self.assertEqual((event["local"], event["remote"]), (latch["local"], latch["remote"]))
+        self.assertTrue(set(row.fields) <= set(event["fields"]), event["fields"])
+        self.assertEqual(bool(event["got"]), row.becomes is not None)
+        self.assertTrue(event["expected"])
+
+    def play(self, row):
+        marker = b"MARKER " + row.name.encode() + b" MARKER"
+        with self.latched(row.given, row.proto, **row.more) as (connection, latch, shape):
+            before = self.guard.counters()[row.reason]
+            self.change(row, shape)
+            self.send(row, connection, marker)
+            self.check_event(row, latch)
+            self.assertGreater(self.guard.counters()[row.reason], before)
+            self.outcome(row, connection, shape, marker)
+
+
+class Enforce(Mode):
+    verdict = "drop"
+
+    def outcome(self, row, connection, shape, marker):
+        """Nothing left, nothing arrived; and with the protection back the connection goes on."""
+        if row.direction == "out":
+            self.assertFalse(self.wire.seen(marker), "the payload left in clear")
+            self.assertNotIn(OTHER[0], self.wire.spis(), "a packet left under the wrong SA")
+        else:
+            self.assertFalse(connection.readable(connection.a, 0), "the payload arrived")
+        self.restore(shape)
+        if row.proto == "tcp":
+            receiver = connection.b if row.direction == "out" else connection.a
+            self.assertEqual(receiver.recv(4096), marker, "the stream lost data")
+        connection.exchange(b"and on it goes")
+        if row.direction == "out":
+            self.assertFalse(self.wire.seen(marker), "the payload left in clear")
+            self.assertNotIn(OTHER[0], self.wire.spis(), "a packet left under the wrong SA")
+
+
+class Audit(Mode):
+    """The same rows leak: what holds them in enforce mode is clatch."""
+
+    options = ("--audit",)
+    verdict = "audit"
+
+    def outcome(self, row, connection, shape, marker):
+        if row.direction == "in":
+            self.assertEqual(connection.a.recv(4096), marker)
+        elif row.becomes is None:
+            wait_for("the payload on the wire", lambda: self.wire.seen(marker))
+        else:
+            wait_for("the wrong SA on the wire", lambda: OTHER[0] in self.wire.spis())
+
+
+def _add_rows():
+    for number, row in enumerate(ROWS):
+        for mode in (Enforce, Audit):
+            setattr(mode, f"test_{number:03}_{row.name}",
+                    lambda self, row=row: self.play(row))
+
+
+_add_rows()
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
