@@ -23,7 +23,7 @@ LIBRARIES := libbpf libelf zlib libmnl json-c libsystemd libcap
 SANITIZERS := $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer)
 
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Iinclude -Iloader -I$(BUILD) -D_GNU_SOURCE \
+ALL_CFLAGS = -std=gnu11 -Wall -Wextra -Iinclude -Iloader -D_GNU_SOURCE \
 	-DCLATCH_VERSION='"$(VERSION)"' $(SANITIZERS) $(library_cflags) $(CFLAGS)
 ALL_LDLIBS = $(LDFLAGS) $(library_libs) $(LDLIBS)
 library_cflags := $(shell $(PKG_CONFIG) --cflags $(LIBRARIES))
@@ -36,6 +36,7 @@ multiarch := $(shell $(CC) -print-multiarch)
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Iinclude -Ibpf \
 	-I/usr/include/$(multiarch) -D__TARGET_ARCH_$(bpf_arch)
 
+bpf_objects := $(BUILD)/clatch_plain.bpf.o $(BUILD)/clatch_helper.bpf.o
 sources := $(sort $(wildcard loader/*.c))
 objects := $(sources:%.c=$(BUILD)/%.o)
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c)))
@@ -51,24 +52,26 @@ $(BUILD)/clatch-loader: $(objects)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
-$(BUILD)/loader/%.o: loader/%.c Makefile | $(BUILD)/clatch.skel.h
+$(BUILD)/loader/%.o: loader/%.c Makefile
 	$(call say,CC,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/clatch.full.bpf.o: bpf/clatch.bpf.c Makefile
+# The same source twice: the loader takes the one that the kernel can run (bpf/kernel.h).
+$(BUILD)/clatch_plain.full.o: BPF_CFLAGS += -DPLAIN_LOADS=1
+$(BUILD)/clatch_helper.full.o: BPF_CFLAGS += -DPLAIN_LOADS=0
+$(BUILD)/clatch_%.full.o: bpf/clatch.bpf.c Makefile
 	$(call say,BPF,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
 
 # bpftool's linker keeps BTF and leaves the rest of the debug information behind.
-$(BUILD)/clatch.bpf.o: $(BUILD)/clatch.full.bpf.o
+$(BUILD)/clatch_%.bpf.o: $(BUILD)/clatch_%.full.o
 	$(call say,BPFLINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $<
 
-$(BUILD)/clatch.skel.h: $(BUILD)/clatch.bpf.o
-	$(call say,SKEL,$@)
-	$(Q)$(BPFTOOL) gen skeleton $< name clatch_bpf >$@
+$(BUILD)/loader/object.o: $(bpf_objects)
+$(BUILD)/loader/object.o: ALL_CFLAGS += -DBPF_OBJECTS='"$(BUILD)"'
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(filter-out %/main.o,$(objects)) Makefile
 	$(call say,TEST,$@)
@@ -95,6 +98,6 @@ fmt:
 
 # Not all of build/: the kernels that the tests boot are unpacked there too.
 clean:
-	$(Q)rm -rf $(BUILD)/clatch-loader $(BUILD)/clatch.* $(BUILD)/loader $(BUILD)/tests $(BUILD)/asan
+	$(Q)rm -rf $(BUILD)/clatch-loader $(BUILD)/clatch_* $(BUILD)/loader $(BUILD)/tests $(BUILD)/asan
 
--include $(objects:.o=.d) $(unit_tests:=.d) $(BUILD)/clatch.full.bpf.d
+-include $(objects:.o=.d) $(unit_tests:=.d) $(bpf_objects:.bpf.o=.full.d)

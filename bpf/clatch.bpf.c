@@ -32,22 +32,47 @@ static __always_inline int tc_verdict(enum clatch_verdict verdict)
 	return verdict == CLATCH_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
+/* What a packet's flow is before anything was read of it. */
+static __always_inline void flow_init(struct flow *f, struct packet *p, enum clatch_dir dir,
+				      __u32 len)
+{
+	if (!PLAIN_LOADS) /* before 6.3 a function may be given initialised memory only */
+		__builtin_memset(f, 0, sizeof(*f));
+	f->sas.count = 0;
+	f->sas.unknown = 0;
+	f->cookie = 0;
+	f->adopted = 0;
+	f->dir = dir;
+	f->len = len;
+	p->proto = 0;
+	p->spi = 0;
+	p->tcp_flags = 0;
+}
+
 /*
  * An xfrm interface (or the older vti) shows every packet first in clear; without an SA it drops
  * it, so this pass is no leak.
  */
 static __always_inline bool to_xfrm_interface(struct sk_buff *skb)
 {
-	struct net_device *dev = kcast(struct net_device, kread(skb, dev));
+	struct net_device *dev = kread(skb, dev);
 	struct rtnl_link_ops *ops = kread(dev, rtnl_link_ops);
 	char kind[5] = {};
 
 	if (!ops)
 		return false;
-	ops = kcast(struct rtnl_link_ops, ops);
 	bpf_probe_read_kernel_str(kind, sizeof(kind), kread(ops, kind));
 	return (kind[0] == 'x' && kind[1] == 'f' && kind[2] == 'r' && kind[3] == 'm') ||
 	       (kind[0] == 'v' && kind[1] == 't' && kind[2] == 'i');
+}
+
+/* Read where the kernel keeps it; it has none until somebody asks for it. */
+static __always_inline __u64 socket_cookie(struct __sk_buff *ctx)
+{
+	struct sock_common *sk = kcast(struct sock_common, kread(kskb(ctx), sk));
+	__u64 cookie = kread(sk, skc_cookie.counter);
+
+	return cookie ? cookie : bpf_get_socket_cookie(ctx);
 }
 
 /* UDP's connect() ends one connection and begins another; NULL if a new latch is to be made. */
@@ -87,13 +112,14 @@ static __always_inline bool tcp_opening(__u32 state)
 }
 
 /* The first protected packet of a socket's connection. */
-static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, struct flow *f)
+static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, struct flow *f,
+							enum clatch_dir dir)
 {
 	struct clatch_latch *l;
 	enum clatch_verdict verdict;
 
 	f->adopted = f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : !tcp_opening(sk->state);
-	verdict = latch_first(f, &l);
+	verdict = latch_first(f, dir, &l);
 	if (l && f->tuple.proto == IPPROTO_UDP)
 		udp_latched(sk, f);
 	if (l && f->tuple.proto == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN)
@@ -125,18 +151,17 @@ int clatch_ingress(struct __sk_buff *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct clatch_latch *l;
-	struct packet p = {};
-	struct flow f = {};
+	struct packet p;
+	struct flow f;
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
 		return CGROUP_PASS;
+	flow_init(&f, &p, CLATCH_IN, ctx->len);
 	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_IN) || p.proto != sk->protocol)
 		return CGROUP_PASS;
 	f.tuple.proto = p.proto;
-	f.dir = CLATCH_IN;
-	f.len = ctx->len;
 	sas_inbound(ctx, &f.sas);
 
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
@@ -146,12 +171,12 @@ int clatch_ingress(struct __sk_buff *ctx)
 	}
 	if (l) {
 		adopted_end(l, sk);
-		return cgroup_verdict(latch_hold(l, &f));
+		return cgroup_verdict(latch_hold(l, &f, CLATCH_IN));
 	}
 	if (!f.sas.count || (p.proto == IPPROTO_UDP && sk->state != BPF_TCP_ESTABLISHED))
 		return CGROUP_PASS;
-	f.cookie = p.proto == IPPROTO_UDP ? bpf_get_socket_cookie(ctx) : 0;
-	return cgroup_verdict(socket_first(sk, &f));
+	f.cookie = p.proto == IPPROTO_UDP ? socket_cookie(ctx) : 0;
+	return cgroup_verdict(socket_first(sk, &f, CLATCH_IN));
 }
 
 /* Is this the socket's own packet in clear, and not a header put around it? */
@@ -168,17 +193,18 @@ static __always_inline bool in_clear(const struct packet *p, const struct clatch
 SEC("cgroup_skb/egress")
 int clatch_egress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct sk_buff *skb = kskb(ctx);
 	struct bpf_sock *sk = ctx->sk;
 	struct clatch_latch *l;
-	struct packet p = {};
-	struct flow f = {};
+	struct packet p;
+	struct flow f;
 	bool clear;
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
 		return CGROUP_PASS;
+	flow_init(&f, &p, CLATCH_OUT, ctx->len);
 	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_OUT))
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
 	clear = in_clear(&p, &f.tuple, sk);
@@ -192,8 +218,6 @@ int clatch_egress(struct __sk_buff *ctx)
 		socket_tuple(&f.tuple, sk);
 	}
 	f.tuple.proto = sk->protocol;
-	f.dir = CLATCH_OUT;
-	f.len = ctx->len;
 
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
 	if (!l && clear)
@@ -201,16 +225,16 @@ int clatch_egress(struct __sk_buff *ctx)
 	if (clear && to_xfrm_interface(skb))
 		return CGROUP_PASS;
 	if (sk->protocol == IPPROTO_UDP) {
-		f.cookie = bpf_get_socket_cookie(ctx);
+		f.cookie = socket_cookie(ctx);
 		if (l && (l->cookie != f.cookie || (l->flags & CLATCH_RENEW)))
 			l = udp_renew(l, sk, &f);
 		if (!l && clear)
 			return CGROUP_PASS;
 	}
 	if (!l)
-		return cgroup_verdict(socket_first(sk, &f));
+		return cgroup_verdict(socket_first(sk, &f, CLATCH_OUT));
 	adopted_end(l, sk);
-	return cgroup_verdict(latch_hold(l, &f));
+	return cgroup_verdict(latch_hold(l, &f, CLATCH_OUT));
 }
 
 /*
@@ -220,17 +244,16 @@ int clatch_egress(struct __sk_buff *ctx)
 static __always_inline bool tc_parse(struct __sk_buff *ctx, struct packet *p, struct flow *f,
 				     enum clatch_dir dir)
 {
-	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct sk_buff *skb = kskb(ctx);
 	__u32 link = (__u16)(kread(skb, network_header) - kread(skb, mac_header)) & 0xff;
 
+	flow_init(f, p, dir, ctx->len);
 	if (packet_parse(ctx, p, &f->tuple, link, dir)) {
 		bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 		if (packet_parse(ctx, p, &f->tuple, link, dir))
 			return false;
 	}
 	f->tuple.proto = p->proto;
-	f->dir = dir;
-	f->len = ctx->len;
 	return true;
 }
 
@@ -247,8 +270,8 @@ SEC("tc")
 int clatch_tc_ingress(struct __sk_buff *ctx)
 {
 	struct clatch_latch *l;
-	struct packet p = {};
-	struct flow f = {};
+	struct packet p;
+	struct flow f;
 
 	if (audit || !tc_parse(ctx, &p, &f, CLATCH_IN) || !latched_transport(&p))
 		return TC_ACT_UNSPEC;
@@ -258,7 +281,7 @@ int clatch_tc_ingress(struct __sk_buff *ctx)
 	sas_inbound(ctx, &f.sas);
 	if (f.sas.count || f.sas.unknown)
 		return TC_ACT_UNSPEC;
-	return tc_verdict(latch_hold(l, &f));
+	return tc_verdict(latch_hold(l, &f, CLATCH_IN));
 }
 
 /* Was this packet judged by the cgroup hook?  Only asked in audit mode, which lets it come here. */
@@ -280,7 +303,7 @@ static __always_inline bool judged_before(struct sk_buff *skb, const struct clat
 /* A SYN-ACK under ESP or AH: the listener's hook could not tell whose it is, its request can. */
 static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, struct flow *f)
 {
-	__u64 sk = (__u64)kread(kcast(struct sk_buff, ctx), sk);
+	__u64 sk = (__u64)kread(kskb(ctx), sk);
 	struct clatch_latch *l;
 
 	if (!sk || kread(kcast(struct sock_common, sk), skc_state) != NEW_SYN_RECV)
@@ -292,16 +315,16 @@ static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, s
 	l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
 	if (!l)
 		return TC_ACT_UNSPEC;
-	return tc_verdict(latch_hold(l, f));
+	return tc_verdict(latch_hold(l, f, CLATCH_OUT));
 }
 
 SEC("tc")
 int clatch_tc_egress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct sk_buff *skb = kskb(ctx);
 	struct clatch_latch *l;
-	struct packet p = {};
-	struct flow f = {};
+	struct packet p;
+	struct flow f;
 
 	if (!tc_parse(ctx, &p, &f, CLATCH_OUT))
 		return TC_ACT_UNSPEC;
@@ -316,7 +339,7 @@ int clatch_tc_egress(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	if (audit && judged_before(skb, &f.tuple))
 		return TC_ACT_UNSPEC;
-	return tc_verdict(latch_hold(l, &f));
+	return tc_verdict(latch_hold(l, &f, CLATCH_OUT));
 }
 
 /* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */

@@ -64,6 +64,12 @@ struct xfrm_encap_tmpl {
 struct xfrm_replay_state_esn {
 	__u32 replay_window;
 };
+struct timerqueue_node {
+	__s64 expires;
+};
+struct hrtimer {
+	struct timerqueue_node node;
+};
 /* Anonymous in the kernel, so it is never cast to by name: only ever reached through xfrm_state. */
 struct xfrm_state_props {
 	__u32 reqid;
@@ -83,6 +89,7 @@ struct xfrm_state {
 	struct xfrm_algo_aead *aead;
 	struct xfrm_encap_tmpl *encap;
 	struct xfrm_replay_state_esn *replay_esn;
+	struct hrtimer mtimer;
 };
 
 struct sec_path {
@@ -112,7 +119,9 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	unsigned char skc_state;
-	__u64 skc_cookie;
+	struct {
+		__s64 counter;
+	} skc_cookie;
 	possible_net_t skc_net;
 	struct clatch_addr skc_v6_daddr;
 	struct clatch_addr skc_v6_rcv_saddr;
@@ -149,31 +158,29 @@ struct sk_buff {
  */
 #define verified_once __attribute__((noinline))
 
-void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym __weak;
-
-/* Its KF_ values name the kfuncs that the verifier of the running kernel knows specially. */
-enum special_kfunc_type {
-	KF_bpf_rdonly_cast,
-};
-#define plain_loads bpf_core_enum_value_exists(enum special_kfunc_type, KF_bpf_rdonly_cast)
+void *bpf_cast_to_kern_ctx(void *obj) __ksym;
+void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 
 /*
- * One reading of the code, two ways of loading: on 6.2 and later an object is cast to a type that
- * the verifier lets us load from (a fault reads as 0), before that each read is a helper call.
- * The verifier removes the branch not taken.
+ * One reading of the code, two ways of loading, chosen by the loader: with PLAIN_LOADS (6.3 and
+ * later) a pointer has a type and is loaded from directly, where a fault reads as 0; without, each
+ * read is a helper call.  kcast() gives a type to an address that has none; a pointer that was
+ * read from a typed object has one already.  kskb() is the packet behind a context.
  */
+#if PLAIN_LOADS
 #define kcast(type, address)                                                                       \
-	(plain_loads ? (type *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(type)) : \
-		       (type *)(address))
-
+	((type *)bpf_rdonly_cast((void *)(address), bpf_core_type_id_kernel(type)))
+#define kskb(ctx) ((struct sk_buff *)bpf_cast_to_kern_ctx(ctx))
+#define kread(ptr, field) ((ptr)->field)
+#else
+#define kcast(type, address) ((type *)(address))
+#define kskb(ctx) ((struct sk_buff *)(ctx))
 #define kread(ptr, field)                                                                          \
 	({                                                                                         \
-		typeof((ptr)->field) value_;                                                  \
-		if (plain_loads)                                                                   \
-			value_ = (ptr)->field;                                                     \
-		else                                                                               \
-			bpf_probe_read_kernel(&value_, sizeof(value_), &(ptr)->field);             \
+		typeof((ptr)->field) value_;                                                       \
+		bpf_probe_read_kernel(&value_, sizeof(value_), &(ptr)->field);                     \
 		value_;                                                                            \
 	})
+#endif
 
 #endif

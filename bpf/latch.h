@@ -17,7 +17,12 @@
 /* A UDP socket was connected anew: the old latch, if the new one is not its own successor. */
 #define RECONNECT_TIME SECOND
 
-const volatile bool audit = false;
+/* Set by the loader before the programs are verified. */
+struct settings {
+	__u32 audit; /* 1 = what would be dropped passes, and is reported so */
+};
+const volatile struct settings settings SEC(".rodata.settings") = {};
+#define audit (settings.audit)
 
 static __always_inline struct clatch_side *latch_side(struct clatch_latch *l, __u32 dir)
 {
@@ -153,18 +158,22 @@ static __noinline bool latch_record(struct clatch_latch *l, const struct flow *f
  */
 static __always_inline enum clatch_reason check(struct clatch_side *side, const struct sas *s)
 {
+	bool single = s->count == 1 && s->state[0];
+
+	if (single && sa_verified(&side->verified, kcast(struct xfrm_state, s->state[0])))
+		return CLATCH_OK;
 	if (s->unknown)
 		return CLATCH_UNKNOWN_SA;
 	if (!s->count)
 		return CLATCH_CLEAR;
 	if (s->count != side->count)
 		return CLATCH_SA_MISMATCH;
-	if (s->count == 1 && plain_loads && s->state[0] && sa_equal(s->state[0], &side->sa[0]))
-		return CLATCH_OK;
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
 		if (i < (int)s->count && !sa_congruent(s->state[i], &s->table, &side->sa[i]))
 			return CLATCH_SA_MISMATCH;
+	if (single)
+		sa_verify(&side->verified, kcast(struct xfrm_state, s->state[0]));
 	return CLATCH_OK;
 }
 
@@ -248,9 +257,10 @@ static __noinline enum clatch_verdict violation(struct clatch_latch *l, const st
 }
 
 /* Holds a packet to its latch, which has been found. */
-static __always_inline enum clatch_verdict latch_hold(struct clatch_latch *l, const struct flow *f)
+static __always_inline enum clatch_verdict latch_hold(struct clatch_latch *l, const struct flow *f,
+						      enum clatch_dir dir)
 {
-	struct clatch_side *side = latch_side(l, f->dir);
+	struct clatch_side *side = latch_side(l, dir);
 	enum clatch_reason reason;
 
 	if (!side->count && f->sas.count && !f->sas.unknown && !latch_record(l, f))
@@ -260,13 +270,13 @@ static __always_inline enum clatch_verdict latch_hold(struct clatch_latch *l, co
 		return violation(l, f, reason);
 	__sync_fetch_and_add(&side->packets, 1);
 	__sync_fetch_and_add(&side->bytes, f->len);
-	if (f->dir == CLATCH_OUT && l->causes)
+	if (dir == CLATCH_OUT && l->causes)
 		latch_restore(l, f);
 	return CLATCH_PASS;
 }
 
 /* The first protected packet of a connection; @made is its latch, or NULL. */
-static __always_inline enum clatch_verdict latch_first(const struct flow *f,
+static __always_inline enum clatch_verdict latch_first(const struct flow *f, enum clatch_dir dir,
 						       struct clatch_latch **made)
 {
 	*made = NULL;
@@ -275,7 +285,7 @@ static __always_inline enum clatch_verdict latch_first(const struct flow *f,
 	*made = latch_create(f);
 	if (!*made)
 		return unwatched(f, CLATCH_TABLE_FULL);
-	return latch_hold(*made, f);
+	return latch_hold(*made, f, dir);
 }
 
 #endif

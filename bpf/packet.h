@@ -93,6 +93,8 @@ static __always_inline int packet_transport(struct packet *p, struct clatch_tupl
 		p->spi = *(__be32 *)(l4 + 4);
 		return 0;
 	default:
+		t->local_port = 0;
+		t->remote_port = 0;
 		return 0;
 	}
 	t->local_port = bpf_ntohs(port[dir == CLATCH_IN]);
@@ -148,12 +150,12 @@ verified_once int packet_v6(struct __sk_buff *ctx, struct packet *p, struct clat
 
 static __always_inline __u64 net_cookie(struct net *net)
 {
-	return kread(kcast(struct net, net), net_cookie);
+	return kread(net, net_cookie);
 }
 
 static __always_inline __u64 device_netns(struct net_device *dev)
 {
-	return net_cookie(kread(kcast(struct net_device, dev), nd_net.net));
+	return net_cookie(kread(dev, nd_net.net));
 }
 
 /*
@@ -167,7 +169,7 @@ static __always_inline int packet_parse(struct __sk_buff *ctx, struct packet *p,
 	void *nh = (void *)(long)ctx->data + (link & 0xff);
 	void *end = (void *)(long)ctx->data_end;
 
-	t->netns = device_netns(kread(kcast(struct sk_buff, ctx), dev));
+	t->netns = device_netns(kread(kskb(ctx), dev));
 	if (ctx->protocol == bpf_htons(ETH_P_IP))
 		return packet_v4(p, t, nh, end, dir);
 	if (ctx->protocol == bpf_htons(ETH_P_IPV6))

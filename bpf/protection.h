@@ -47,7 +47,7 @@ static __always_inline struct sec_path *sec_path(struct sk_buff *skb, int id)
 
 verified_once int sas_inbound_nested(struct __sk_buff *ctx, struct sas *s)
 {
-	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct sk_buff *skb = kskb(ctx);
 	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 	struct sec_path *sp;
 	int len;
@@ -68,7 +68,7 @@ verified_once int sas_inbound_nested(struct __sk_buff *ctx, struct sas *s)
 /* Inbound, into an empty @s: the sec_path is the kernel's own record of what protected the packet. */
 static __always_inline void sas_inbound(struct __sk_buff *ctx, struct sas *s)
 {
-	struct sk_buff *skb = kcast(struct sk_buff, ctx);
+	struct sk_buff *skb = kskb(ctx);
 	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 	struct sec_path *sp;
 
@@ -79,6 +79,12 @@ static __always_inline void sas_inbound(struct __sk_buff *ctx, struct sas *s)
 		sas_add(s, (__u64)kread(sp, xvec[0]));
 	else
 		sas_inbound_nested(ctx, s);
+}
+
+/* ESP may be inside UDP. */
+static __always_inline __u32 sa_proto(const struct packet *p)
+{
+	return p->proto == IPPROTO_AH ? IPPROTO_AH : IPPROTO_ESP;
 }
 
 /* One step of Jenkins' hash (lookup3), which the kernel applies to IPv6 addresses in the SAD. */
@@ -167,7 +173,7 @@ static __always_inline void sas_route(struct sas *s, __u64 dst)
 verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int with_route,
 				    const struct clatch_addr *dst, const struct packet *p)
 {
-	__u64 sk = (__u64)kread(kcast(struct sk_buff, ctx), sk);
+	__u64 sk = (__u64)kread(kskb(ctx), sk);
 	struct net *net;
 
 	if (!s || !dst || !p)
@@ -179,11 +185,10 @@ verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int wi
 			return 0;
 	}
 	net = kread(kcast(struct sock_common, sk), skc_net.net);
-	net = kcast(struct net, net);
 	s->table.netns = kread(net, net_cookie);
 	s->table.dst = *dst;
 	s->table.spi = p->spi;
-	s->table.proto = p->proto == IPPROTO_AH ? IPPROTO_AH : IPPROTO_ESP;
+	s->table.proto = sa_proto(p);
 	s->count = 1;
 	s->state[0] = sad_find(&s->table, net);
 	s->unknown = !s->state[0] && !sa_table_find(&s->table);
@@ -194,16 +199,15 @@ verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int wi
 static __always_inline void sas_outbound(struct __sk_buff *ctx, struct sas *s,
 					 const struct clatch_addr *outer_dst, struct packet *p)
 {
-	__u64 sk = (__u64)kread(kcast(struct sk_buff, ctx), sk);
-	__u64 dst = (__u64)kread(kcast(struct sock, sk), sk_dst_cache);
-	__u64 state = dst ? (__u64)kread(kcast(struct dst_entry, dst), xfrm) : 0;
+	struct sock *sk = kcast(struct sock, kread(kskb(ctx), sk));
+	struct dst_entry *dst = kread(sk, sk_dst_cache);
+	struct xfrm_state *x = dst ? kread(dst, xfrm) : NULL;
 
-	if (state && kread(kcast(struct xfrm_state, state), id.spi) == p->spi) {
-		dst = (__u64)kread(kcast(struct xfrm_dst, dst), child);
-		if (!dst || !kread(kcast(struct dst_entry, dst), xfrm)) {
-			sas_add(s, state);
-			return;
-		}
+	/* The bundle's innermost SA is the outermost header's: there is no other. */
+	if (x && kread(x, id.spi) == p->spi && kread(x, id.proto) == sa_proto(p)) {
+		s->state[0] = (__u64)x;
+		s->count = 1;
+		return;
 	}
 	sas_outbound_find(ctx, s, true, outer_dst, p);
 }

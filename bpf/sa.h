@@ -43,7 +43,7 @@ static __always_inline void alg_name_words(__u64 *to, const __u64 *from)
 
 #define alg_name(to, alg)                                                                          \
 	do {                                                                                       \
-		if (plain_loads) {                                                                 \
+		if (PLAIN_LOADS) {                                                                 \
 			alg_name_words((__u64 *)(to), (const __u64 *)(alg)->alg_name);             \
 		} else {                                                                           \
 			bpf_probe_read_kernel(to, CLATCH_ALG_LEN, (alg)->alg_name);                \
@@ -58,7 +58,6 @@ static __always_inline void suite_algorithms(struct clatch_suite *s, struct xfrm
 	struct xfrm_algo *enc;
 
 	if (aead) {
-		aead = kcast(struct xfrm_algo_aead, aead);
 		alg_name(s->enc, aead);
 		s->enc_key_bits = kread(aead, alg_key_len);
 		s->icv_bits = kread(aead, alg_icv_len);
@@ -67,13 +66,11 @@ static __always_inline void suite_algorithms(struct clatch_suite *s, struct xfrm
 	}
 	enc = kread(x, ealg);
 	if (enc) {
-		enc = kcast(struct xfrm_algo, enc);
 		alg_name(s->enc, enc);
 		s->enc_key_bits = kread(enc, alg_key_len);
 	}
 	auth = kread(x, aalg);
 	if (auth) {
-		auth = kcast(struct xfrm_algo_auth, auth);
 		alg_name(s->auth, auth);
 		s->auth_key_bits = kread(auth, alg_key_len);
 		s->icv_bits = kread(auth, alg_trunc_len);
@@ -86,7 +83,6 @@ static __always_inline bool replay_on(struct xfrm_state *x)
 
 	if (!esn)
 		return kread(x, props.replay_window);
-	esn = kcast(struct xfrm_replay_state_esn, esn);
 	return kread(esn, replay_window);
 }
 
@@ -98,7 +94,6 @@ static __always_inline void sa_read(struct sa_facts *f, struct xfrm_state *x)
 	f->suite.proto = kread(x, id.proto);
 	f->suite.mode = kread(x, props.mode);
 	if (encap) {
-		encap = kcast(struct xfrm_encap_tmpl, encap);
 		f->suite.encap = kread(encap, encap_type);
 	}
 	if (kread(x, props.flags) & XFRM_STATE_ESN)
@@ -118,24 +113,31 @@ static __always_inline struct clatch_sa *sa_table_find(const struct clatch_sa_ke
 	return bpf_map_lookup_elem(&clatch_sas, &copy);
 }
 
-/* Into a zeroed @f: the facts of the SA at @address, or, where that is 0, of the table's @key. */
-verified_once int sa_facts(struct sa_facts *f, __u64 address, const struct clatch_sa_key *key)
+/*
+ * Into a zeroed @f, from the SA table.  A function of its own, as one load cannot serve for the
+ * table's memory and the kernel's.
+ */
+verified_once int table_facts(struct sa_facts *f, const struct clatch_sa_key *key)
 {
 	struct clatch_sa *entry;
 
 	if (!f || !key)
 		return 0;
-	if (address) {
-		sa_read(f, kcast(struct xfrm_state, address));
-		return 0;
-	}
 	entry = sa_table_find(key);
-	if (!entry)
-		return 0; /* just deleted: all zero is congruent with nothing */
-	f->suite = entry->suite;
-	f->reqid = entry->reqid;
-	f->if_id = entry->if_id;
-	f->spi = entry->spi;
+	if (entry)
+		*f = *(struct sa_facts *)entry;
+	return 0; /* just deleted: all zero is congruent with nothing */
+}
+
+/* Into a zeroed @f: the facts of the SA at @address, or, where that is 0, of the table's @key. */
+verified_once int sa_facts(struct sa_facts *f, __u64 address, const struct clatch_sa_key *key)
+{
+	if (!f || !key)
+		return 0;
+	if (address)
+		sa_read(f, kcast(struct xfrm_state, address));
+	else
+		table_facts(f, key);
 	return 0;
 }
 
@@ -177,66 +179,30 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
 	return !differ;
 }
 
-/* How a live name differs from a latched one, up to the word in which the latched one ends. */
-static __always_inline __u64 name_differs(const char *latched, const char *live)
+/*
+ * Is this the very SA that was found congruent before, unchanged?  Its memory and its SPI may be
+ * used again, within the same second even; what cannot come back is the time, in nanoseconds, to
+ * which its lifetime timer is set: when the SA is inserted, when it is updated, and when the
+ * timer runs.  Only the replay window may change without it.
+ */
+static __always_inline bool sa_verified(const struct clatch_verified *v, struct xfrm_state *x)
 {
-	const __u64 *x = (const __u64 *)latched, *y = (const __u64 *)live;
-	__u64 differ = 0;
+	struct xfrm_replay_state_esn *esn;
 
-#pragma unroll
-	for (int i = 0; i < CLATCH_ALG_LEN / 8; i++) {
-		differ |= x[i] ^ y[i];
-		if (!(x[i] >> 56))
-			break;
-	}
-	return differ;
+	if (v->state != (__u64)x || !v->expires || v->expires != kread(x, mtimer.node.expires))
+		return false;
+	esn = kread(x, replay_esn);
+	return v->replay_window == (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
 }
 
-/*
- * The quick answer, for plain loads: true is certain, false asks for sa_congruent() (which also
- * knows that what stands behind a name's end means nothing).  A null pointer reads as zero.
- */
-static __always_inline bool sa_equal(__u64 address, struct clatch_sa_ref *ref)
+static __always_inline void sa_verify(struct clatch_verified *v, struct xfrm_state *x)
 {
-	struct xfrm_state *x = kcast(struct xfrm_state, address);
-	struct xfrm_replay_state_esn *esn;
-	struct xfrm_encap_tmpl *encap;
-	struct clatch_suite *suite;
-	__u32 id = ref->suite, flags;
-	__u64 differ;
+	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);
 
-	suite = bpf_map_lookup_elem(&clatch_suites, &id);
-	if (!suite)
-		return false;
-	flags = kread(x, props.flags) & XFRM_STATE_ESN ? CLATCH_SUITE_ESN : 0;
-	esn = kread(x, replay_esn);
-	if (esn ? kread(kcast(struct xfrm_replay_state_esn, esn), replay_window) :
-		  kread(x, props.replay_window))
-		flags |= CLATCH_SUITE_REPLAY;
-	encap = kread(x, encap);
-	differ = encap ? kread(kcast(struct xfrm_encap_tmpl, encap), encap_type) : 0;
-	differ ^= suite->encap;
-	if (suite->flags & CLATCH_SUITE_AEAD) {
-		struct xfrm_algo_aead *aead = kcast(struct xfrm_algo_aead, kread(x, aead));
-
-		flags |= CLATCH_SUITE_AEAD;
-		differ |= name_differs(suite->enc, aead->alg_name);
-		differ |= kread(aead, alg_key_len) ^ suite->enc_key_bits;
-		differ |= kread(aead, alg_icv_len) ^ suite->icv_bits;
-	} else {
-		struct xfrm_algo *enc = kcast(struct xfrm_algo, kread(x, ealg));
-		struct xfrm_algo_auth *auth = kcast(struct xfrm_algo_auth, kread(x, aalg));
-
-		differ |= name_differs(suite->enc, enc->alg_name);
-		differ |= name_differs(suite->auth, auth->alg_name);
-		differ |= kread(enc, alg_key_len) ^ suite->enc_key_bits;
-		differ |= kread(auth, alg_key_len) ^ suite->auth_key_bits;
-		differ |= kread(auth, alg_trunc_len) ^ suite->icv_bits;
-	}
-	differ |= (flags ^ suite->flags) | (kread(x, id.proto) ^ suite->proto);
-	differ |= (kread(x, props.mode) ^ suite->mode) | (kread(x, props.reqid) ^ ref->reqid);
-	differ |= kread(x, if_id) ^ ref->if_id;
-	return !differ && kread(x, id.spi) == ref->spi;
+	v->expires = 0; /* not to be used while it is written */
+	v->state = (__u64)x;
+	v->replay_window = esn ? kread(esn, replay_window) : kread(x, props.replay_window);
+	v->expires = kread(x, mtimer.node.expires);
 }
 
 /* Does this SA protect as the latched one did?  Notes its SPI, which is shown. */

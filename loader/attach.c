@@ -155,8 +155,8 @@ static __u32 program_id(int fd)
 /* Both directions of a device; without a program nothing is taken for ours. */
 static int open_side(const char *dir, enum bpf_tc_attach_point point, struct tc_side *side)
 {
-	int fd = pins_program(dir, point == BPF_TC_INGRESS ? "clatch_tc_ingress"
-							   : "clatch_tc_egress");
+	int fd = pins_program(dir,
+			      point == BPF_TC_INGRESS ? "clatch_tc_ingress" : "clatch_tc_egress");
 
 	*side = (struct tc_side){ .point = point, .program = fd < 0 ? 0 : program_id(fd) };
 	return fd;

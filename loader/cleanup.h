@@ -29,11 +29,11 @@ static inline void cleanup_closedir(DIR **dir)
 #define _cleanup_closedir_ __attribute__((cleanup(cleanup_closedir)))
 
 /* Passes ownership on. */
-#define TAKE_FD(fd)                  \
-	({                           \
-		int taken_fd = (fd); \
-		(fd) = -1;           \
-		taken_fd;            \
+#define TAKE_FD(fd)                                                                                \
+	({                                                                                         \
+		int taken_fd = (fd);                                                               \
+		(fd) = -1;                                                                         \
+		taken_fd;                                                                          \
 	})
 
 #endif

@@ -19,8 +19,9 @@ static void say(const struct cli *cli, const char *kind, const char *format, va_
 	if (cli->json) {
 		line = json_object_new_object();
 		json_object_object_add(line, kind, json_object_new_string(text));
-		fprintf(stderr, "%s\n", json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN |
-							       JSON_C_TO_STRING_NOSLASHESCAPE));
+		fprintf(stderr, "%s\n",
+			json_object_to_json_string_ext(
+				line, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 		json_object_put(line);
 	} else {
 		fprintf(stderr, "%s: %s%s\n", cli->program,
@@ -191,12 +192,20 @@ static int take_option(const struct cli *cli, const struct cli_option *table,
 	return take_value(cli, option, value) ? -EXIT_USAGE : words;
 }
 
-#define GLOBAL_OPTIONS(cli, want_help)                                                         \
-	{ { "bpffs", "DIR", "where the pins are (default " CLATCH_DEFAULT_BPFFS ")",           \
-	    OPT_STRING, &(cli)->bpffs, 0, 0 },                                                 \
-	  { "json", NULL, "speak JSON; also -j", OPT_FLAG, &(cli)->json, 0, 0 },               \
-	  { "help", NULL, "this text; also -h", OPT_FLAG, (want_help), 0, 0 },                 \
-	  {} }
+#define GLOBAL_OPTIONS(cli, want_help)                                                             \
+	{                                                                                          \
+		{ "bpffs",                                                                         \
+		  "DIR",                                                                           \
+		  "where the pins are (default " CLATCH_DEFAULT_BPFFS ")",                         \
+		  OPT_STRING,                                                                      \
+		  &(cli)->bpffs,                                                                   \
+		  0,                                                                               \
+		  0 },                                                                             \
+			{ "json", NULL, "speak JSON; also -j", OPT_FLAG, &(cli)->json, 0, 0 },     \
+			{ "help", NULL, "this text; also -h", OPT_FLAG, (want_help), 0, 0 },       \
+		{                                                                                  \
+		}                                                                                  \
+	}
 
 int cli_parse(struct cli *cli, const struct cli_option *table, int argc, char **argv,
 	      int max_positionals, int *positionals)

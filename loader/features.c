@@ -17,10 +17,9 @@ static struct json_object *feature_json(const struct kernel_feature *feature,
 	struct json_object *line = json_object_new_object();
 
 	json_object_object_add(line, "name", json_object_new_string(feature->name));
-	json_object_object_add(line, "available",
-			       answer == KERNEL_UNKNOWN
-				       ? NULL
-				       : json_object_new_boolean(answer == KERNEL_YES));
+	json_object_object_add(
+		line, "available",
+		answer == KERNEL_UNKNOWN ? NULL : json_object_new_boolean(answer == KERNEL_YES));
 	json_object_object_add(line, "required", json_object_new_boolean(feature->required));
 	json_object_object_add(line, "detail", *detail ? json_object_new_string(detail) : NULL);
 	json_object_object_add(line, "why", json_object_new_string(feature->why));
@@ -61,7 +60,7 @@ int cmd_features(struct cli *cli, int argc, char **argv)
 	json_object_object_add(root, "complete", json_object_new_boolean(all));
 	if (cli->json)
 		puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN |
-							  JSON_C_TO_STRING_NOSLASHESCAPE));
+								  JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(root);
 	if (unknown)
 		cli_warn(cli, "Some features could not be probed: run as root");

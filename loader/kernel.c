@@ -56,8 +56,8 @@ int kernel_missing_capabilities(char *names, size_t size)
 		cap_get_flag(own, needed[i].value, CAP_EFFECTIVE, &has);
 		if (has == CAP_SET || (needed[i].in_sys_admin && admin == CAP_SET))
 			continue;
-		snprintf(names + strlen(names), size - strlen(names), "%s%s",
-			 missing++ ? ", " : "", needed[i].name);
+		snprintf(names + strlen(names), size - strlen(names), "%s%s", missing++ ? ", " : "",
+			 needed[i].name);
 	}
 	cap_free(own);
 	return missing;
@@ -94,8 +94,7 @@ static enum kernel_answer probe_mount(const struct kernel_feature *feature, char
 	return mount_find(feature->symbol, detail) ? KERNEL_NO : KERNEL_YES;
 }
 
-static enum kernel_answer probe_program(const struct kernel_feature *feature,
-					char detail[PATH_MAX])
+static enum kernel_answer probe_program(const struct kernel_feature *feature, char detail[PATH_MAX])
 {
 	(void)detail;
 	return answer(libbpf_probe_bpf_prog_type(feature->argument, NULL));
@@ -107,8 +106,7 @@ static enum kernel_answer probe_map(const struct kernel_feature *feature, char d
 	return answer(libbpf_probe_bpf_map_type(feature->argument, NULL));
 }
 
-static enum kernel_answer probe_helper(const struct kernel_feature *feature,
-				       char detail[PATH_MAX])
+static enum kernel_answer probe_helper(const struct kernel_feature *feature, char detail[PATH_MAX])
 {
 	(void)detail;
 	return answer(libbpf_probe_bpf_helper(BPF_PROG_TYPE_CGROUP_SKB, feature->argument, NULL));

@@ -14,8 +14,7 @@ struct kernel_feature {
 	const char *why; /* what clatch needs it for */
 	bool required;
 	/* @detail: where, or how; may be left empty */
-	enum kernel_answer (*probe)(const struct kernel_feature *feature,
-				    char detail[PATH_MAX]);
+	enum kernel_answer (*probe)(const struct kernel_feature *feature, char detail[PATH_MAX]);
 	int argument; /* of the probe */
 	const char *symbol;
 };

@@ -22,8 +22,10 @@ static int check_system(const struct cli *cli)
 				names);
 	err = kernel_btf();
 	if (err)
-		return cli_fail(cli, "Couldn't load: kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
-				     "/sys/kernel/btf/vmlinux: %s", strerror(-err));
+		return cli_fail(cli,
+				"Couldn't load: kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
+				"/sys/kernel/btf/vmlinux: %s",
+				strerror(-err));
 	if (kernel_locked_down())
 		return cli_fail(cli, "Couldn't load: the kernel is locked down (confidentiality, "
 				     "see /sys/kernel/security/lockdown), and lets no program read "
@@ -40,8 +42,10 @@ static int say_load_error(const struct cli *cli, int err, unsigned long max_latc
 	const struct kernel_feature *missing = kernel_missing();
 
 	if (missing)
-		return cli_fail(cli, "Couldn't load the BPF programs: this kernel has no %s, "
-				     "needed %s", missing->name, missing->why);
+		return cli_fail(cli,
+				"Couldn't load the BPF programs: this kernel has no %s, "
+				"needed %s",
+				missing->name, missing->why);
 	if (err == -ENOMEM)
 		return cli_fail(cli, "Couldn't load: not enough memory for %lu latches",
 				max_latches);
@@ -49,10 +53,10 @@ static int say_load_error(const struct cli *cli, int err, unsigned long max_latc
 			object_log());
 }
 
-static int fill_sas(const struct cli *cli, struct object *object)
+static int fill_sas(const struct cli *cli, struct bpf_object *object)
 {
 	struct sad *sad;
-	int err = sad_open(&sad, object_map(object, "clatch_sas"), 0);
+	int err = sad_open(&sad, bpf_object__find_map_fd_by_name(object, "clatch_sas"), 0);
 
 	if (!err) {
 		err = sad_fill(sad);
@@ -63,7 +67,7 @@ static int fill_sas(const struct cli *cli, struct object *object)
 	return 0;
 }
 
-static int pin_and_attach(const struct cli *cli, struct object *object,
+static int pin_and_attach(const struct cli *cli, struct bpf_object *object,
 			  const struct clatch_meta *meta, const struct targets *targets)
 {
 	int status, err = pins_make_directories(cli->bpffs);
@@ -96,7 +100,7 @@ static int load_all(const struct cli *cli, const struct load_options *options,
 		.audit = options->audit,
 		.max_latches = options->max_latches,
 	};
-	struct object *object;
+	struct bpf_object *object;
 	struct stat before;
 	int status, err = stat(cli->bpffs, &before) ? -errno : object_load(&object, &meta);
 
@@ -106,7 +110,7 @@ static int load_all(const struct cli *cli, const struct load_options *options,
 		return say_load_error(cli, err, options->max_latches);
 	}
 	status = pin_and_attach(cli, object, &meta, targets);
-	object_free(object);
+	bpf_object__close(object);
 	if (status) {
 		unload_instance(cli, made);
 		if (!made)

@@ -25,9 +25,11 @@ static void print_usage(FILE *out, const char *program)
 {
 	char left[32];
 
-	fprintf(out, "Usage: %s COMMAND [OPTION]...\n"
-		     "Holds each connection to the IPsec protection it started with.\n\n"
-		     "Commands:\n", program);
+	fprintf(out,
+		"Usage: %s COMMAND [OPTION]...\n"
+		"Holds each connection to the IPsec protection it started with.\n\n"
+		"Commands:\n",
+		program);
 	for (size_t i = 0; i < VERBS; i++) {
 		snprintf(left, sizeof(left), "%s %s", verbs[i].name, verbs[i].arguments);
 		fprintf(out, "  %-10s %s\n", left, verbs[i].help);

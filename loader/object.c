@@ -4,15 +4,24 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "clatch.skel.h"
+#include "kernel.h"
 #include "object.h"
 #include "pins.h"
 
-struct object {
-	struct clatch_bpf *skeleton;
-};
+#define META "clatch_meta"
+
+/* The whole file, between plain_begin and plain_end. */
+#define EMBED(name, file)                                                                          \
+	__asm__(".pushsection .rodata\n.balign 8\n" #name "_begin: .incbin \"" file "\"\n" #name   \
+		"_end:\n"                                                                          \
+		".popsection");                                                                    \
+	extern const char name##_begin[], name##_end[]
+
+EMBED(plain, BPF_OBJECTS "/clatch_plain.bpf.o");
+EMBED(helper, BPF_OBJECTS "/clatch_helper.bpf.o");
 
 /* libbpf's print callback is given no context, so what it says can only be kept here. */
 static char log_tail[1024];
@@ -54,33 +63,43 @@ const char *object_log(void)
 	return line;
 }
 
-int object_load(struct object **object, const struct clatch_meta *meta)
+/* Writes struct settings of bpf/latch.h, which has nothing else. */
+static int set_audit(struct bpf_object *object, __u32 audit)
 {
-	struct clatch_bpf *skeleton = clatch_bpf__open();
-	int err;
+	struct bpf_map *map = bpf_object__find_map_by_name(object, ".rodata.settings");
 
-	if (!skeleton)
-		return -errno;
-	skeleton->rodata->audit = meta->audit;
-	err = bpf_map__set_max_entries(skeleton->maps.clatch_latches, meta->max_latches);
-	if (!err)
-		err = clatch_bpf__load(skeleton);
-	if (!err) {
-		*object = malloc(sizeof(**object));
-		err = *object ? 0 : -ENOMEM;
-	}
+	return map ? bpf_map__set_initial_value(map, &audit, sizeof(audit)) : -ENOENT;
+}
+
+static int load_from(struct bpf_object **object, const char *begin, const char *end,
+		     const struct clatch_meta *meta)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "clatch");
+	struct bpf_object *opened = bpf_object__open_mem(begin, end - begin, &opts);
+	struct bpf_map *latches;
+	int err = libbpf_get_error(opened);
+
 	if (err)
-		clatch_bpf__destroy(skeleton);
+		return err;
+	latches = bpf_object__find_map_by_name(opened, "clatch_latches");
+	err = set_audit(opened, meta->audit);
+	if (!err)
+		err = bpf_map__set_max_entries(latches, meta->max_latches);
+	if (!err)
+		err = bpf_object__load(opened);
+	if (err)
+		bpf_object__close(opened);
 	else
-		(*object)->skeleton = skeleton;
+		*object = opened;
 	return err;
 }
 
-void object_free(struct object *object)
+int object_load(struct bpf_object **object, const struct clatch_meta *meta)
 {
-	if (object)
-		clatch_bpf__destroy(object->skeleton);
-	free(object);
+	if (kernel_has("plain_loads") && !load_from(object, plain_begin, plain_end, meta))
+		return 0;
+	log_tail[0] = '\0'; /* what counts is why the other cannot be loaded either */
+	return load_from(object, helper_begin, helper_end, meta);
 }
 
 static int pin(int fd, const char *dir, const char *below, const char *name)
@@ -93,34 +112,26 @@ static int pin(int fd, const char *dir, const char *below, const char *name)
 	return err;
 }
 
-int object_pin(struct object *object, const char *dir)
+int object_pin(struct bpf_object *object, const char *dir)
 {
-	struct clatch_bpf *skeleton = object->skeleton;
 	struct bpf_program *program;
 	struct bpf_map *map;
 	int err = 0;
 
-	bpf_object__for_each_map(map, skeleton->obj)
-		if (!err && map != skeleton->maps.clatch_meta && !bpf_map__is_internal(map))
-			err = pin(bpf_map__fd(map), dir, "", bpf_map__name(map));
-	bpf_object__for_each_program(program, skeleton->obj)
-		if (!err)
-			err = pin(bpf_program__fd(program), dir, "progs/",
-				  bpf_program__name(program));
+	bpf_object__for_each_map(map, object) if (!err && strcmp(bpf_map__name(map), META) &&
+						  !bpf_map__is_internal(map)) err =
+		pin(bpf_map__fd(map), dir, "", bpf_map__name(map));
+	bpf_object__for_each_program(program, object) if (!err) err =
+		pin(bpf_program__fd(program), dir, "progs/", bpf_program__name(program));
 	return err;
 }
 
-int object_finish(struct object *object, const char *dir, const struct clatch_meta *meta)
+int object_finish(struct bpf_object *object, const char *dir, const struct clatch_meta *meta)
 {
-	int fd = bpf_map__fd(object->skeleton->maps.clatch_meta);
+	int fd = bpf_object__find_map_fd_by_name(object, META);
 	__u32 zero = 0;
 
 	if (bpf_map_update_elem(fd, &zero, meta, BPF_ANY))
 		return -errno;
-	return pin(fd, dir, "", "clatch_meta");
-}
-
-int object_map(struct object *object, const char *name)
-{
-	return bpf_object__find_map_fd_by_name(object->skeleton->obj, name);
+	return pin(fd, dir, "", META);
 }

@@ -147,11 +147,14 @@ int pins_lock(const char *dir, bool *made)
 static int version_error(const struct cli *cli, const struct clatch_meta *meta)
 {
 	if (meta->magic != CLATCH_MAGIC)
-		return cli_fail(cli, "The pins at %s are not clatch's, or their version record is "
-				     "damaged: remove them, or use another --bpffs", cli->bpffs);
-	return cli_fail(cli, "The pins at %s have layout %u, this clatch-loader knows %u: unload "
-			     "with the version that loaded, or remove them", cli->bpffs,
-			meta->layout, CLATCH_LAYOUT);
+		return cli_fail(cli,
+				"The pins at %s are not clatch's, or their version record is "
+				"damaged: remove them, or use another --bpffs",
+				cli->bpffs);
+	return cli_fail(cli,
+			"The pins at %s have layout %u, this clatch-loader knows %u: unload "
+			"with the version that loaded, or remove them",
+			cli->bpffs, meta->layout, CLATCH_LAYOUT);
 }
 
 int pins_open(const struct cli *cli, struct clatch_meta *meta)
@@ -163,8 +166,10 @@ int pins_open(const struct cli *cli, struct clatch_meta *meta)
 	if (err == -EPROTO)
 		return version_error(cli, meta);
 	if (err == -ENOENT && pins_any(cli->bpffs))
-		return cli_fail(cli, "A load or unload at %s did not get to its end: unload, or "
-				     "load again", cli->bpffs);
+		return cli_fail(cli,
+				"A load or unload at %s did not get to its end: unload, or "
+				"load again",
+				cli->bpffs);
 	if (err == -ENOENT || err == -ENOTDIR)
 		return cli_fail(cli, "Nothing is loaded at %s", cli->bpffs);
 	return cli_fail(cli, "Couldn't open the pins at %s: %s", cli->bpffs, pins_strerror(err));

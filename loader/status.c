@@ -160,7 +160,7 @@ static int fill(const struct cli *cli, json *status, const struct clatch_meta *m
 static void print_json(json *object)
 {
 	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-						    JSON_C_TO_STRING_NOSLASHESCAPE));
+							    JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 static const char *text(json *object, const char *key)

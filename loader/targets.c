@@ -18,11 +18,14 @@ static int say_not_cgroup2(const struct cli *cli, const char *path)
 	bool v1 = !statfs(path, &fs) && fs.f_type == CGROUP_SUPER_MAGIC;
 
 	if (mount_find("cgroup2", mount))
-		return cli_fail(cli, "Couldn't use cgroup '%s': it is not of version 2, and no "
-				     "cgroup2 hierarchy is mounted", path);
-	return cli_fail(cli, "Couldn't use cgroup '%s': it is %s; the cgroup v2 hierarchy is "
-			     "mounted at %s", path,
-			v1 ? "a cgroup v1 path" : "not a cgroup", mount);
+		return cli_fail(cli,
+				"Couldn't use cgroup '%s': it is not of version 2, and no "
+				"cgroup2 hierarchy is mounted",
+				path);
+	return cli_fail(cli,
+			"Couldn't use cgroup '%s': it is %s; the cgroup v2 hierarchy is "
+			"mounted at %s",
+			path, v1 ? "a cgroup v1 path" : "not a cgroup", mount);
 }
 
 static int find_cgroup(const struct cli *cli, const char *path, struct targets *targets)
@@ -95,6 +98,8 @@ static const char *attach_error(int error)
 		return "there is no room for more devices (64)";
 	case EBUSY:
 		return "it has an ingress qdisc, which has no egress side; replace it by clsact";
+	case EADDRINUSE:
+		return "it has a filter of preference 1, and ours must go before it";
 	case EPERM:
 		return "not permitted: another BPF program there allows no others, or a capability "
 		       "is missing";

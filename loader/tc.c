@@ -57,9 +57,8 @@ static const struct nlattr *find_attr(const struct nlmsghdr *message, unsigned i
 {
 	const struct nlattr *attr;
 
-	mnl_attr_for_each(attr, message, sizeof(struct tcmsg))
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
+	mnl_attr_for_each(attr, message,
+			  sizeof(struct tcmsg)) if (mnl_attr_get_type(attr) == type) return attr;
 	return NULL;
 }
 
@@ -76,23 +75,26 @@ static __u32 filter_program(const struct nlmsghdr *message)
 	const struct nlattr *options = find_attr(message, TCA_OPTIONS), *attr;
 
 	if (options)
-		mnl_attr_for_each_nested(attr, options)
-			if (mnl_attr_get_type(attr) == TCA_BPF_ID)
-				return mnl_attr_get_u32(attr);
+		mnl_attr_for_each_nested(attr,
+					 options) if (mnl_attr_get_type(attr) ==
+						      TCA_BPF_ID) return mnl_attr_get_u32(attr);
 	return 0;
 }
 
 static int each_filter(const struct nlmsghdr *message, void *data)
 {
 	const struct tcmsg *tc = mnl_nlmsg_get_payload(message);
+	__u32 priority = TC_H_MAJ(tc->tcm_info) >> 16;
 	struct tc_side *side = data;
 
+	if (!side->first || priority < side->first)
+		side->first = priority;
 	if (!is_kind(message, "bpf")) {
 		side->others++;
 	} else if (tc->tcm_handle && filter_program(message) == side->program) {
 		side->ours++;
 		side->handle = tc->tcm_handle;
-		side->priority = TC_H_MAJ(tc->tcm_info) >> 16;
+		side->priority = priority;
 	} else if (tc->tcm_handle) { /* without a handle it is the head of the list */
 		side->others++;
 	}
@@ -103,7 +105,7 @@ int tc_look(unsigned int ifindex, struct tc_side *side)
 {
 	__u32 minor = side->point == BPF_TC_INGRESS ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS;
 
-	side->ours = side->others = 0;
+	side->ours = side->others = side->first = 0;
 	return dump(RTM_GETTFILTER, ifindex, TC_H_MAKE(TC_H_CLSACT, minor), each_filter, side);
 }
 
@@ -170,12 +172,22 @@ int tc_remove_qdisc(unsigned int ifindex)
 	return bpf_tc_hook_destroy(&hook);
 }
 
+/*
+ * Left to itself, the kernel puts a filter behind those of priority below 0x8000.  Of priority 1
+ * there may be several, the newest first, if all are of kind bpf.
+ */
 int tc_add(unsigned int ifindex, struct tc_side *side, int program_fd)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = side->point);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program_fd);
-	int err = bpf_tc_attach(&hook, &opts);
+	int err = tc_look(ifindex, side);
 
+	if (err)
+		return err;
+	opts.priority = side->first > 1 ? side->first - 1 : side->first;
+	err = bpf_tc_attach(&hook, &opts);
+	if (err == -EINVAL && side->first == 1)
+		err = -EADDRINUSE;
 	side->handle = opts.handle;
 	side->priority = opts.priority;
 	return err;

@@ -12,6 +12,7 @@ struct tc_side {
 	__u32 handle; /* of one of ours */
 	__u32 priority;
 	unsigned int ours, others;
+	__u32 first; /* lowest priority of all filters, 0 = there are none */
 };
 
 /* Fills all of @side but what is asked.  A device or qdisc that is not there has no filters. */
@@ -27,7 +28,10 @@ int tc_remove(unsigned int ifindex, struct tc_side *side);
 int tc_make_qdisc(unsigned int ifindex);
 int tc_remove_qdisc(unsigned int ifindex);
 
-/* Adds a filter in front of the others; side->handle and ->priority become its own. */
+/*
+ * Adds a filter in front of the others; side->handle and ->priority become its own.  0; -EADDRINUSE
+ * nothing can go in front of what is there; -errno.
+ */
 int tc_add(unsigned int ifindex, struct tc_side *side, int program_fd);
 
 #endif

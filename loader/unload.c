@@ -19,11 +19,12 @@ static int detach_devices(const struct cli *cli)
 		err = detach_device(cli->bpffs, device);
 		if (err != -EXDEV)
 			continue;
-		cli_warn(cli, "Device '%s' (index %u) is in another network namespace: if it is "
-			      "still there, remove its filters there: tc filter del dev %s ingress "
-			      "pref %u; tc filter del dev %s egress pref %u", device->name,
-			 device->ifindex, device->name, device->ingress_priority, device->name,
-			 device->egress_priority);
+		cli_warn(cli,
+			 "Device '%s' (index %u) is in another network namespace: if it is "
+			 "still there, remove its filters there: tc filter del dev %s ingress "
+			 "pref %u; tc filter del dev %s egress pref %u",
+			 device->name, device->ifindex, device->name, device->ingress_priority,
+			 device->name, device->egress_priority);
 		err = 0;
 	}
 	/* a load that did not come as far as the programs has no filters */
@@ -50,17 +51,17 @@ int unload_instance(const struct cli *cli, bool itself)
 int cmd_unload(struct cli *cli, int argc, char **argv)
 {
 	_cleanup_close_ int lock = -1;
+	struct clatch_meta meta;
 	int words, status = cli_parse(cli, NULL, argc, argv, 0, &words);
 
 	if (status)
 		return status < 0 ? EXIT_DONE : status;
-	if (pins_loaded(cli->bpffs) || !pins_any(cli->bpffs)) {
-		status = pins_open_locked(cli, &lock);
-		return status ? status : unload_instance(cli, true);
-	}
-	/* of what is not complete, all that can be asked for is the lock */
 	lock = pins_lock(cli->bpffs, NULL);
-	if (lock < 0)
-		return cli_fail(cli, "Couldn't lock '%s': %s", cli->bpffs, strerror(-lock));
-	return unload_instance(cli, true);
+	if (lock >= 0 && !pins_loaded(cli->bpffs) && pins_any(cli->bpffs))
+		return unload_instance(cli, true); /* what did not get to its end has no record */
+	/* without a directory there is no lock, and pins_open() finds words for it */
+	status = pins_open(cli, &meta);
+	if (!status && lock < 0)
+		status = cli_fail(cli, "Couldn't lock '%s': %s", cli->bpffs, strerror(-lock));
+	return status ? status : unload_instance(cli, true);
 }

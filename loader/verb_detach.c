@@ -50,8 +50,8 @@ static bool has_id(const __u64 *ids, __u64 id)
 }
 
 /* Finds that all which is named is attached, before any of it is detached. */
-static int check(const struct cli *cli, const struct wanted *wanted,
-		 const struct targets *targets, struct attached *all)
+static int check(const struct cli *cli, const struct wanted *wanted, const struct targets *targets,
+		 struct attached *all)
 {
 	int status = 0, err = attached_cgroups(cli->bpffs, &all->cgroups);
 

@@ -42,6 +42,13 @@ enum clatch_latch_flag {
 	CLATCH_RENEW = 2, /* UDP: connect() was called again; the next packet out latches anew */
 };
 
+/* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
+struct clatch_verified {
+	__u64 state; /* kernel address */
+	__s64 expires; /* of its timer, ns; 0 = none */
+	__u64 replay_window;
+};
+
 /* One direction of a latch: what its first protected packet had, and what came since. */
 struct clatch_side {
 	struct clatch_sa_ref sa[CLATCH_MAX_NEST]; /* outermost first */
@@ -51,6 +58,7 @@ struct clatch_side {
 	__u64 packets; /* that matched */
 	__u64 bytes;
 	__u64 violations;
+	struct clatch_verified verified;
 };
 
 struct clatch_latch {
@@ -69,7 +77,7 @@ struct clatch_latch {
 };
 
 _Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
-_Static_assert(sizeof(struct clatch_side) == 128, "layout shared with pinned maps");
-_Static_assert(sizeof(struct clatch_latch) == 320, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_side) == 152, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 368, "layout shared with pinned maps");
 
 #endif

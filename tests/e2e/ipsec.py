@@ -111,13 +111,15 @@ def install(lab, shape, spis=(0x1001, 0x2001)):
     policies(lab, shape)
     if shape.if_id:
         interfaces(lab, shape)
-    if shape.encap:
-        return [_encap_socket(h, shape) for h in (lab.a, lab.b)]
-    return []
+    return encap_sockets(lab, shape) if shape.encap else []
+
+
+def encap_sockets(lab, shape):
+    """What an IKE daemon holds: the UDP socket through which ESP comes in."""
+    return [_encap_socket(host, shape) for host in (lab.a, lab.b)]
 
 
 def _encap_socket(host, shape):
-    """What an IKE daemon holds: the UDP socket through which ESP comes in."""
     sock = host.socket(shape.family, socket.SOCK_DGRAM)
     sock.bind((host.address(shape.family), 4500))
     sock.setsockopt(socket.IPPROTO_UDP, 100, 2)  # UDP_ENCAP, UDP_ENCAP_ESPINUDP

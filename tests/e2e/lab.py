@@ -192,9 +192,10 @@ class Wire:
         return found
 
     def ports(self, proto, port):
-        """Clear segments or datagrams of a port."""
+        """Segments or datagrams of a port, in clear."""
+        number = {"tcp": TCP, "udp": UDP}[proto]
         return [d for _, _, p, d in self.transport()
-                if p == proto and port in struct.unpack("!HH", d[:4])]
+                if p == number and port in struct.unpack("!HH", d[:4])]
 
     def close(self):
         self.sock.close()
@@ -242,14 +243,19 @@ class Connection:
         """Both ways, and both arrive."""
         for one, other in ((self.a, self.b), (self.b, self.a)):
             one.sendall(payload)
-            got = b""
-            while len(got) < len(payload):
-                part = other.recv(65536)
-                if not part:
-                    raise RuntimeError("the connection ended")
-                got += part
+            got = self.receive(other, len(payload))
             if got != payload:
                 raise RuntimeError(f"got {got!r}, wanted {payload!r}")
+
+    @staticmethod
+    def receive(sock, length):
+        got = b""
+        while len(got) < length:
+            part = sock.recv(length - len(got))
+            if not part:
+                raise RuntimeError(f"the connection ended after {got!r}")
+            got += part
+        return got
 
     def readable(self, sock, seconds):
         return bool(select.select([sock], [], [], seconds)[0])

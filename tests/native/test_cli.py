@@ -56,7 +56,7 @@ def our_objects():
     found = set()
     for kind in ("prog", "map"):
         for thing in json.loads(must("bpftool", "-j", kind, "show")):
-            if thing.get("name", "").startswith("clatch_"):
+            if thing.get("name", "").startswith("clatch"):
                 found.add((kind, thing["id"], thing["name"]))
     return found
 
@@ -71,14 +71,15 @@ class Case(unittest.TestCase):
         self.cgroup = self.make_cgroup("a")
         self.netns = f"{PREFIX}-{random.randrange(1 << 16):x}"
         must("ip", "netns", "add", self.netns)
-        self.addCleanup(run, "ip", "netns", "del", self.netns)
+        self.addCleanup(self.unload_quietly)
         self.inside("ip", "link", "set", "lo", "up")
         self.inside("ip", "link", "add", "c0", "type", "veth", "peer", "name", "c1")
-        self.addCleanup(self.unload_quietly)
 
     def unload_quietly(self):
-        self.loader("unload")
-        self.assertFalse(os.path.exists(self.dir), "unload left pins")
+        for place in [self.dir, self.dir + "-2"]:
+            self.loader("unload", bpffs=place)
+            self.assertFalse(os.path.exists(place), "unload left pins")
+        must("ip", "netns", "del", self.netns)
         self.assert_no_objects()
 
     def assert_no_objects(self):
@@ -263,6 +264,22 @@ class Loading(Case):
         shown = json.loads(must("bpftool", "-j", "map", "show", "pinned",
                                 f"{self.dir}/clatch_latches"))
         self.assertEqual(shown["max_entries"], 1000)
+        self.assertEqual(self.settings(), [1])
+        self.ok("unload")
+        self.load()
+        self.assertEqual(self.settings(), [0])
+
+    def settings(self):
+        """The constants that the programs were verified with."""
+        program = json.loads(must("bpftool", "-j", "prog", "show", "pinned",
+                                  f"{self.dir}/progs/clatch_ingress"))
+        for number in program["map_ids"]:
+            shown = json.loads(must("bpftool", "-j", "map", "show", "id", number))
+            if shown["name"].startswith(".rodata.setti"):
+                dump = json.loads(must("bpftool", "-j", "map", "dump", "id", number))
+                data = bytes(int(b, 16) for b in dump[0]["value"])
+                return list(struct.unpack(f"<{len(data) // 4}I", data))
+        return None
 
     def test_load_twice(self):
         self.load()
@@ -469,23 +486,56 @@ class Attaching(Case):
         self.inside("tc", "qdisc", "del", "dev", "c0", "clsact")
         self.nothing_is_left()
 
-    def test_own_qdisc_stays(self):
+    def add_foreign_filter(self, side):
+        """A filter that is not this instance's, though it runs the same code."""
+        other = self.dir + "-2"
+        self.assertEqual(self.loader("load", bpffs=other).returncode, 0)
+        self.inside("tc", "filter", "add", "dev", "c0", side, "pref", "7", "bpf",
+                    "direct-action", "object-pinned", f"{other}/progs/clatch_tc_{side}")
+        self.ok("unload", bpffs=other)
+
+    def preferences(self, side):
+        lines = json.loads(self.inside("tc", "-j", "filter", "show", "dev", "c0", side))
+        return [f["pref"] for f in lines if "options" in f]
+
+    def test_qdisc_that_was_there_stays(self):
         self.inside("tc", "qdisc", "add", "dev", "c0", "clsact")
-        self.inside("tc", "filter", "add", "dev", "c0", "ingress", "pref", "7", "matchall",
-                    "action", "pass")
+        self.add_foreign_filter("ingress")
         self.load("--dev", "c0")
-        self.assertEqual(self.filters("c0", "ingress"), ["clatch_tc_ingress", "matchall"])
+        self.assertEqual(self.preferences("ingress"), [6, 7])  # in front
         self.ok("unload")
         self.assertIn("clsact", self.qdiscs("c0"))
-        self.assertEqual(self.filters("c0", "ingress"), ["matchall"])
-        self.assertEqual(self.filters("c0", "egress"), [])
+        self.assertEqual(self.preferences("ingress"), [7])
+        self.assertEqual(self.preferences("egress"), [])
+        self.inside("tc", "qdisc", "del", "dev", "c0", "clsact")
+
+    def test_first_place(self):
+        """Between filters of its kind there is room before preference 1; else it is refused."""
+        self.load("--dev", "c0")
+        program = f"{self.dir}/progs/clatch_tc_ingress"
+        for device, protocol in [("c1", "all"), ("lo", "ip")]:
+            self.inside("tc", "qdisc", "add", "dev", device, "clsact")
+            self.inside("tc", "filter", "add", "dev", device, "ingress", "pref", "1", "protocol",
+                        protocol, "handle", "77", "bpf", "direct-action", "object-pinned",
+                        program)
+        other = self.dir + "-2"
+        self.fails(1, "a filter of preference 1", "load", "--dev", "lo", bpffs=other)
+        self.ok("load", "--dev", "c1", bpffs=other)
+        lines = json.loads(self.inside("tc", "-j", "filter", "show", "dev", "c1", "ingress"))
+        handles = [f["options"]["handle"] for f in lines if "options" in f]
+        self.assertEqual(len(handles), 2)
+        self.assertEqual(handles[1], "0x4d")
+        self.ok("unload", bpffs=other)
+        self.inside("tc", "qdisc", "del", "dev", "c1", "clsact")
+        self.inside("tc", "qdisc", "del", "dev", "lo", "clsact")
 
     def test_our_qdisc_stays_for_others_filters(self):
         self.load("--dev", "c0")
-        self.inside("tc", "filter", "add", "dev", "c0", "egress", "matchall", "action", "pass")
+        self.add_foreign_filter("egress")
         self.ok("unload")
-        self.assertEqual(self.filters("c0", "egress"), ["matchall"])
-        self.assertEqual(self.filters("c0", "ingress"), [])
+        self.assertEqual(self.preferences("egress"), [7])
+        self.assertEqual(self.preferences("ingress"), [])
+        self.inside("tc", "qdisc", "del", "dev", "c0", "clsact")
 
 
 class HalfWay(Case):

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Reading maps, on maps of the test's own: needs CAP_BPF. */
+#include "test.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "addr.h"
+#include "latches.h"
+#include "map.h"
+#include "slot.h"
+
+static int make_maps(void **state)
+{
+	struct latches *l = calloc(1, sizeof(*l));
+
+	l->latches = bpf_map_create(BPF_MAP_TYPE_HASH, "t_latches", sizeof(struct clatch_tuple),
+				    sizeof(struct clatch_latch), 5000, NULL);
+	l->suites = bpf_map_create(BPF_MAP_TYPE_ARRAY, "t_suites", 4, sizeof(struct clatch_suite),
+				   4, NULL);
+	l->rules = bpf_map_create(BPF_MAP_TYPE_ARRAY, "t_rules", 4, sizeof(struct clatch_rule), 4,
+				  NULL);
+	l->sas = bpf_map_create(BPF_MAP_TYPE_HASH, "t_sas", sizeof(struct clatch_sa_key),
+				sizeof(struct clatch_sa), 4, NULL);
+	*state = l;
+	return l->latches < 0 || l->suites < 0 || l->rules < 0 || l->sas < 0;
+}
+
+static int close_maps(void **state)
+{
+	latches_close(*state);
+	free(*state);
+	return 0;
+}
+
+static void put(int fd, const void *key, const void *value)
+{
+	assert_int_equal(bpf_map_update_elem(fd, key, value, BPF_ANY), 0);
+}
+
+static int count_latch(void *context, const struct latch_view *view)
+{
+	unsigned char *seen = context;
+
+	assert_in_range(view->latch.id, 1, 5000);
+	assert_int_equal(view->tuple.local_port, view->latch.id);
+	seen[view->latch.id]++;
+	return 0;
+}
+
+/* More than one batch; each once; not the one that is being made. */
+static void test_every_latch_once(void **state)
+{
+	const struct filter all = {};
+	struct latches *l = *state;
+	unsigned char seen[5001] = {};
+
+	for (__u64 id = 0; id < 5000; id++) {
+		struct clatch_tuple tuple = { .local_port = id };
+		struct clatch_latch latch = { .id = id, .rule = CLATCH_NO_RULE };
+
+		put(l->latches, &tuple, &latch);
+	}
+	assert_int_equal(latches_each(l, &all, count_latch, seen), 0);
+	assert_int_equal(seen[0], 0);
+	for (int id = 1; id < 5000; id++)
+		assert_int_equal(seen[id], 1);
+}
+
+static int stop(void *context, const struct latch_view *view)
+{
+	(void)view;
+	++*(int *)context;
+	return 42;
+}
+
+static void test_visitor_ends_the_walk(void **state)
+{
+	const struct filter all = {};
+	int calls = 0;
+
+	assert_int_equal(latches_each(*state, &all, stop, &calls), 42);
+	assert_int_equal(calls, 1);
+}
+
+static int keep(void *context, const struct latch_view *view)
+{
+	memcpy(context, view, sizeof(*view));
+	return 1;
+}
+
+static void put_nested_latch(const struct latches *l)
+{
+	const struct clatch_tuple tuple = { .netns = 3, .local_port = 6000 };
+	struct clatch_latch latch = { .id = 6000, .rule = 2, .out = { .count = 2 } };
+
+	addr_from_v4(&latch.out.src, inet_addr("192.0.2.1"));
+	addr_from_v4(&latch.out.dst, inet_addr("192.0.2.2"));
+	latch.out.sa[0] = (struct clatch_sa_ref){ .suite = 1, .reqid = 7, .spi = htonl(1) };
+	latch.out.sa[1] = (struct clatch_sa_ref){ .suite = 2, .if_id = 8, .spi = htonl(2) };
+	put(l->latches, &tuple, &latch);
+}
+
+static void test_resolves(void **state)
+{
+	static const struct clatch_suite ah = { .auth = "hmac(sha256)", .proto = IPPROTO_AH };
+	static const struct clatch_suite esp = { .enc = "cbc(aes)", .proto = IPPROTO_ESP };
+	struct clatch_sa_key key = { .netns = 3, .spi = htonl(2), .proto = IPPROTO_ESP };
+	struct clatch_rule rule = { .name = "db", .used = 1 };
+	struct filter f = { .local = { .has_port = true, .port = 6000 } };
+	struct clatch_sa inner = { .suite = esp };
+	struct latches *l = *state;
+	struct latch_view view;
+
+	bpf_map_delete_elem(l->latches, &(struct clatch_tuple){ .local_port = 1 });
+	put(l->suites, &(__u32){ 1 }, &ah);
+	put(l->suites, &(__u32){ 2 }, &esp);
+	put(l->rules, &(__u32){ 2 }, &rule);
+	addr_from_v4(&key.dst, inet_addr("192.0.2.2"));
+	addr_from_v4(&inner.src, inet_addr("192.0.2.3"));
+	put(l->sas, &key, &inner);
+	put_nested_latch(l);
+	assert_int_equal(latches_each(l, &f, keep, &view), 1);
+	assert_string_equal(view.rule, "db");
+	assert_string_equal(view.out[0].suite.auth, "hmac(sha256)");
+	assert_int_equal(view.out[0].reqid, 7);
+	assert_memory_equal(&view.out[0].dst, &key.dst, sizeof(key.dst));
+	assert_string_equal(view.out[1].suite.enc, "cbc(aes)");
+	assert_int_equal(view.out[1].if_id, 8);
+	assert_memory_equal(&view.out[1].src, &inner.src, sizeof(inner.src));
+}
+
+static void test_map_that_is_none(void **state)
+{
+	(void)state;
+	assert_true(map_each(-1, 4, 4, NULL, NULL) < 0);
+}
+
+static int make_monitors(void)
+{
+	int inner = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "t_ring", 0, 0, 1 << 20, NULL);
+	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = inner);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "t_monitors", 4, 4, CLATCH_MAX_MONITORS,
+				&options);
+
+	close(inner);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static bool slot_filled(int monitors, __u32 index)
+{
+	__u32 id;
+
+	return !bpf_map_lookup_elem(monitors, &index, &id);
+}
+
+static void test_monitor_slots(void **state)
+{
+	int ring = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "t_ring", 0, 0, 1 << 20, NULL);
+	struct slot slots[CLATCH_MAX_MONITORS + 1] = {};
+	char dir[] = "/tmp/clatch-test.XXXXXX";
+	int monitors = make_monitors();
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	for (__u32 i = 0; i < CLATCH_MAX_MONITORS; i++) {
+		assert_int_equal(slot_take(&slots[i], dir, monitors, ring), 0);
+		assert_int_equal(slots[i].index, i);
+		assert_true(slot_filled(monitors, i));
+	}
+	assert_int_equal(slot_take(&slots[CLATCH_MAX_MONITORS], dir, monitors, ring), -EBUSY);
+
+	/* One goes, two die: their rings stay until the next monitor comes. */
+	slot_release(&slots[2]);
+	assert_false(slot_filled(monitors, 2));
+	close(slots[4].owned);
+	close(slots[5].owned);
+	assert_true(slot_filled(monitors, 5));
+	assert_int_equal(slot_take(&slots[2], dir, monitors, ring), 0);
+	assert_int_equal(slots[2].index, 2);
+	assert_false(slot_filled(monitors, 4));
+	assert_false(slot_filled(monitors, 5));
+	assert_true(slot_filled(monitors, 6));
+	close(monitors);
+	close(ring);
+	rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_latch_once),
+		cmocka_unit_test(test_visitor_ends_the_walk),
+		cmocka_unit_test(test_resolves),
+		cmocka_unit_test(test_map_that_is_none),
+		cmocka_unit_test(test_monitor_slots),
+	};
+
+	return cmocka_run_group_tests_name("latches", tests, make_maps, close_maps);
+}
