@@ -135,6 +135,11 @@ static __always_inline void adopted_end(struct clatch_latch *l, struct bpf_sock 
 		latch_end_in(l, UNSEEN_END_TIME);
 }
 
+static __always_inline bool is_syn(const struct packet *p)
+{
+	return (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+}
+
 /*
  * A SYN that reaches a listener opens a connection: what was latched on this 5-tuple before has
  * ended, be it in TIME_WAIT or unseen.  In clear it is judged by the old latch.
@@ -143,7 +148,18 @@ static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock
 					 const struct packet *p, const struct flow *f)
 {
 	return sk->state == BPF_TCP_LISTEN && f->sas.count && l->state != CLATCH_LARVAL &&
-	       (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+	       is_syn(p);
+}
+
+/*
+ * Can this packet to the socket be the first of a latch?  Not on unconnected UDP; and what reaches
+ * a listener without being a SYN may be the stray last segment of a connection that has ended.
+ */
+static __always_inline bool begins(struct bpf_sock *sk, const struct packet *p)
+{
+	if (sk->protocol == IPPROTO_UDP)
+		return sk->state == BPF_TCP_ESTABLISHED;
+	return sk->state != BPF_TCP_LISTEN || is_syn(p);
 }
 
 SEC("cgroup_skb/ingress")
@@ -159,9 +175,11 @@ int clatch_ingress(struct __sk_buff *ctx)
 	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
 		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_IN, ctx->len);
-	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_IN) || p.proto != sk->protocol)
-		return CGROUP_PASS;
-	f.tuple.proto = p.proto;
+	/* Whatever stands in front of the transport header: the socket knows its connection. */
+	if ((packet_parse(ctx, &p, &f.tuple, 0, CLATCH_IN) || p.proto != sk->protocol) &&
+	    !socket_tuple(&f.tuple, sk))
+		return cgroup_verdict(unreadable());
+	f.tuple.proto = sk->protocol;
 	sas_inbound(ctx, &f.sas);
 
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
@@ -173,9 +191,9 @@ int clatch_ingress(struct __sk_buff *ctx)
 		adopted_end(l, sk);
 		return cgroup_verdict(latch_hold(l, &f, CLATCH_IN));
 	}
-	if (!f.sas.count || (p.proto == IPPROTO_UDP && sk->state != BPF_TCP_ESTABLISHED))
+	if (!f.sas.count || !begins(sk, &p))
 		return CGROUP_PASS;
-	f.cookie = p.proto == IPPROTO_UDP ? socket_cookie(ctx) : 0;
+	f.cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
 	return cgroup_verdict(socket_first(sk, &f, CLATCH_IN));
 }
 

@@ -221,6 +221,7 @@ verified_once int report(const struct clatch_tuple *tuple, const struct clatch_s
 	key.type = w->type;
 	key.direction = w->direction;
 	key.reason = w->reason;
+	key.verdict = w->verdict;
 	r = bpf_map_lookup_elem(&clatch_reports, &key);
 	if (r) {
 		__sync_fetch_and_add(&r->repeats, 1);

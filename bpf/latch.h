@@ -71,7 +71,7 @@ static __always_inline void latch_init(struct clatch_latch *l, const struct flow
 		l->since_ns = now;
 		l->cookie = f->cookie;
 		l->rule = rule;
-		l->state = CLATCH_LARVAL;
+		l->state = l->in.count && l->out.count ? CLATCH_ESTABLISHED : CLATCH_LARVAL;
 		l->flags = f->adopted ? CLATCH_ADOPTED : 0;
 		l->id = id;
 	}
@@ -187,6 +187,15 @@ static __always_inline void count_reason(__u32 reason, __u32 verdict)
 	}
 	if (stat)
 		__sync_fetch_and_add(verdict == CLATCH_DROP ? &stat->dropped : &stat->passed, 1);
+}
+
+/* A packet to a listener or unconnected socket whose headers are more than we read. */
+static __always_inline enum clatch_verdict unreadable(void)
+{
+	enum clatch_verdict verdict = audit ? CLATCH_AUDIT : CLATCH_DROP;
+
+	count_reason(CLATCH_CLEAR, verdict);
+	return verdict;
 }
 
 /* A protected flow that cannot be latched: refused where a rule demands protection. */

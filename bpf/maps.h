@@ -99,9 +99,11 @@ struct {
  */
 struct report_key {
 	__u64 latch;
-	__u32 type; /* enum clatch_event_type */
-	__u16 direction;
-	__u16 reason;
+	__u8 type; /* enum clatch_event_type */
+	__u8 direction;
+	__u8 reason;
+	__u8 verdict;
+	__u32 pad;
 };
 struct report {
 	struct clatch_event event;

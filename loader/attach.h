@@ -21,8 +21,9 @@ int attached_cgroups(const char *dir, __u64 **ids);
 
 /*
  * Puts both tc filters on a device of the caller's network namespace, in front of others, and
- * records them; both or none.  0; -EEXIST; -ENFILE no room for more devices; -EBUSY the device has an
- * ingress qdisc, which has no egress side; -EADDRINUSE a filter that ours cannot precede; -errno.
+ * records them; both or none.  0; -EEXIST they are there already; -ENFILE no room for more devices;
+ * -EBUSY the device has an ingress qdisc, which has no egress side; -EADDRINUSE a filter that ours
+ * cannot precede; -errno.
  */
 int attach_device(const char *dir, unsigned int ifindex);
 /*

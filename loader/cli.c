@@ -192,28 +192,29 @@ static int take_option(const struct cli *cli, const struct cli_option *table,
 	return take_value(cli, option, value) ? -EXIT_USAGE : words;
 }
 
-#define GLOBAL_OPTIONS(cli, want_help)                                                             \
-	{                                                                                          \
-		{ "bpffs",                                                                         \
-		  "DIR",                                                                           \
-		  "where the pins are (default " CLATCH_DEFAULT_BPFFS ")",                         \
-		  OPT_STRING,                                                                      \
-		  &(cli)->bpffs,                                                                   \
-		  0,                                                                               \
-		  0 },                                                                             \
-			{ "json", NULL, "speak JSON; also -j", OPT_FLAG, &(cli)->json, 0, 0 },     \
-			{ "help", NULL, "this text; also -h", OPT_FLAG, (want_help), 0, 0 },       \
-		{                                                                                  \
-		}                                                                                  \
-	}
+#define GLOBALS 4
+
+static void global_options(struct cli *cli, bool *help, struct cli_option table[GLOBALS])
+{
+	const struct cli_option options[GLOBALS] = {
+		{ "bpffs", "DIR", "where the pins are (default " CLATCH_DEFAULT_BPFFS ")",
+		  OPT_STRING, &cli->bpffs, 0, 0 },
+		{ "json", NULL, "speak JSON; also -j", OPT_FLAG, &cli->json, 0, 0 },
+		{ "help", NULL, "this text; also -h", OPT_FLAG, help, 0, 0 },
+		{},
+	};
+
+	memcpy(table, options, sizeof(options));
+}
 
 int cli_parse(struct cli *cli, const struct cli_option *table, int argc, char **argv,
 	      int max_positionals, int *positionals)
 {
 	bool help = false, only_words = false;
-	const struct cli_option globals[] = GLOBAL_OPTIONS(cli, &help);
+	struct cli_option globals[GLOBALS];
 	int words = 0, taken;
 
+	global_options(cli, &help, globals);
 	for (int i = 1; i < argc; i += taken) {
 		taken = 1;
 		if (!only_words && !strcmp(argv[i], "--")) {
@@ -239,9 +240,11 @@ int cli_parse(struct cli *cli, const struct cli_option *table, int argc, char **
 int cli_parse_global(struct cli *cli, int argc, char **argv)
 {
 	bool help = false;
-	const struct cli_option globals[] = GLOBAL_OPTIONS(cli, &help);
-	int taken = take_option(cli, NULL, globals, argc, argv);
+	struct cli_option globals[GLOBALS];
+	int taken;
 
+	global_options(cli, &help, globals);
+	taken = take_option(cli, NULL, globals, argc, argv);
 	if (taken < 0)
 		return -EXIT_USAGE;
 	return help ? 0 : taken;

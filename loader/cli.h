@@ -61,14 +61,11 @@ void cli_list_free(struct cli_list *list);
  * Says an error once, on stderr: "clatch-loader: Couldn't …: …", or {"error":"Couldn't …"} with
  * --json.  The text says what failed, on what, why, and what to do.  Returns EXIT_FAILED.
  */
-int cli_fail(const struct cli *cli, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+int cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for a wrong command line; returns EXIT_USAGE. */
-int cli_usage(const struct cli *cli, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A warning, on stderr, as text in both forms ({"warning":…} with --json). */
-void cli_warn(const struct cli *cli, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+void cli_warn(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 int cmd_load(struct cli *cli, int argc, char **argv);
 int cmd_unload(struct cli *cli, int argc, char **argv);

@@ -74,10 +74,9 @@ static int list(struct cli *cli, int argc, char **argv, struct words *w)
 		{ "state", "STATE", "LISTENER, LARVAL, ESTABLISHED, BROKEN (several times)",
 		  OPT_LIST, &w->states, 0, 0 },
 		{ "proto", "tcp|udp", "only this transport", OPT_STRING, &w->proto, 0, 0 },
-		{ "local", FILTER_ENDPOINT, "only with this local end", OPT_STRING, &w->local, 0,
-		  0 },
-		{ "remote", FILTER_ENDPOINT, "only with this remote end", OPT_STRING, &w->remote, 0,
-		  0 },
+		{ "local", "END", "only with this local end, " FILTER_ENDPOINT, OPT_STRING,
+		  &w->local, 0, 0 },
+		{ "remote", "END", "only with this remote end", OPT_STRING, &w->remote, 0, 0 },
 		{},
 	};
 	struct filter f = {};

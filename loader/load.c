@@ -62,7 +62,10 @@ static int fill_sas(const struct cli *cli, struct bpf_object *object)
 		err = sad_fill(sad);
 		sad_close(sad);
 	}
-	if (err)
+	if (err == -ENOSPC)
+		cli_warn(cli, "The SA table clatch_sas is full: what comes under the SAs that are "
+			      "not in it may be dropped as unknown-sa");
+	else if (err)
 		return cli_fail(cli, "Couldn't read the kernel's SAs: %s", strerror(-err));
 	return 0;
 }

@@ -15,30 +15,20 @@ struct load_options {
 	unsigned long max_latches;
 };
 
-#define LOAD_OPTIONS_INIT                                                                          \
-	{                                                                                          \
-		.max_latches = LOAD_DEFAULT_LATCHES                                                \
-	}
+/* clang-format off */
+#define LOAD_OPTIONS_INIT { .max_latches = LOAD_DEFAULT_LATCHES }
 
 /* The entries of an option table that fill a struct load_options. */
-#define LOAD_OPTION_ENTRIES(o)                                                                     \
-	{ "cgroup", "PATH",	   "guard the processes in this cgroup v2 (several times)",        \
-	  OPT_LIST, &(o)->cgroups, 0,                                                              \
-	  0 },                                                                                     \
-		{ "dev",                                                                           \
-		  "NAME",                                                                          \
-		  "guard what passes this device without a socket (several times)",                \
-		  OPT_LIST,                                                                        \
-		  &(o)->devices,                                                                   \
-		  0,                                                                               \
-		  0 },                                                                             \
-		{ "audit",  NULL,	 "report what would be dropped, and drop nothing",         \
-		  OPT_FLAG, &(o)->audit, 0,                                                        \
-		  0 },                                                                             \
-	{                                                                                          \
-		"max-latches", "N", "room for this many connections (default 65536)", OPT_NUMBER,  \
-			&(o)->max_latches, 1, LOAD_MAX_LATCHES                                     \
-	}
+#define LOAD_OPTION_ENTRIES(o)                                                                 \
+	{ "cgroup", "PATH", "guard the processes in this cgroup v2 (several times)", OPT_LIST, \
+	  &(o)->cgroups, 0, 0 },                                                               \
+	{ "dev", "NAME", "guard what passes this device without a socket (several times)",     \
+	  OPT_LIST, &(o)->devices, 0, 0 },                                                     \
+	{ "audit", NULL, "report what would be dropped, and drop nothing", OPT_FLAG,           \
+	  &(o)->audit, 0, 0 },                                                                 \
+	{ "max-latches", "N", "room for this many connections (default 65536)", OPT_NUMBER,    \
+	  &(o)->max_latches, 1, LOAD_MAX_LATCHES }
+/* clang-format on */
 
 /*
  * Loads, attaches and pins; all of it or nothing.  An exit status, after errors were said.

@@ -13,12 +13,14 @@
 
 #define META "clatch_meta"
 
-/* The whole file, between plain_begin and plain_end. */
-#define EMBED(name, file)                                                                          \
-	__asm__(".pushsection .rodata\n.balign 8\n" #name "_begin: .incbin \"" file "\"\n" #name   \
-		"_end:\n"                                                                          \
-		".popsection");                                                                    \
+/* The whole file, between NAME_begin and NAME_end. */
+/* clang-format off */
+#define EMBED(name, file)                                               \
+	__asm__(".pushsection .rodata\n.balign 8\n"                     \
+		#name "_begin: .incbin \"" file "\"\n" #name "_end:\n"  \
+		".popsection");                                         \
 	extern const char name##_begin[], name##_end[]
+/* clang-format on */
 
 EMBED(plain, BPF_OBJECTS "/clatch_plain.bpf.o");
 EMBED(helper, BPF_OBJECTS "/clatch_helper.bpf.o");

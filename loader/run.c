@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* clatch-loader run: stays, keeps the SA table equal to the kernel's SAD, and prints events. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -154,12 +155,25 @@ static int claim_and_stay(struct run *r, const struct load_options *options, boo
 	return status;
 }
 
+/* They wait for the event loop, so that nothing is left half done. */
+static void hold_signals(void)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
 static int run(struct cli *cli, const struct load_options *options)
 {
 	__attribute__((cleanup(run_close))) struct run r = RUN_INIT(cli);
 	bool fresh = !pins_loaded(cli->bpffs);
-	int status = fresh ? load_perform(cli, options) : 0;
+	int status;
 
+	hold_signals();
+	status = fresh ? load_perform(cli, options) : 0;
 	if (!status)
 		status = pins_open(cli, &r.meta);
 	return status ? status : claim_and_stay(&r, options, fresh);

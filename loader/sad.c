@@ -240,7 +240,8 @@ int sad_fill(struct sad *sad)
 
 	if (err)
 		return err;
-	qsort(f.known, f.count, sizeof(*f.known), compare);
+	if (f.count)
+		qsort(f.known, f.count, sizeof(*f.known), compare);
 	for (int i = 0; i < DUMP_ATTEMPTS; i++) {
 		err = dump(&f);
 		if (err != -EINTR)
@@ -276,10 +277,11 @@ static void apply_all(const struct sad *sad, const void *buffer, int length, str
 	struct sad_change c;
 	int err;
 
-	for (; mnl_nlmsg_ok(message, length); message = mnl_nlmsg_next(message, &length)) {
+	for (; !o->refill && mnl_nlmsg_ok(message, length);
+	     message = mnl_nlmsg_next(message, &length)) {
 		if (sad_message(&c, message, sad->netns) || c.kind == SAD_REFILL) {
 			o->refill = true;
-			return;
+			continue;
 		}
 		err = apply(sad, &c);
 		if (err)

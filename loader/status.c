@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "attach.h"
 #include "cgroup.h"
 #include "cleanup.h"
+#include "daemon.h"
 #include "kernel.h"
 #include "map.h"
 #include "names.h"
@@ -19,29 +19,6 @@
 
 /* Both forms, text and JSON, are made of this object. */
 typedef struct json_object json;
-
-/*
- * Is the `run` of the record still there?  The start time of a process is the 22nd field of
- * /proc/PID/stat; the second is its name, which may hold anything.
- */
-static bool daemon_alive(const struct clatch_meta *meta)
-{
-	unsigned long long start = 0;
-	char path[64], line[1024], *rest;
-	FILE *file;
-
-	if (!meta->pid)
-		return false;
-	snprintf(path, sizeof(path), "/proc/%u/stat", meta->pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	rest = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
-	fclose(file);
-	for (int field = 2; rest && field < 22; field++)
-		rest = strchr(rest + 1, ' ');
-	return rest && sscanf(rest, "%llu", &start) == 1 && start == meta->pid_start;
-}
 
 static int count_latch(void *context, const void *key, const void *value)
 {

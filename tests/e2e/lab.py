@@ -274,13 +274,14 @@ class Guard:
         self.lab = lab
         self.bpffs = bpffs or f"/sys/fs/bpf/{lab.name}"
         self.events, self.more = [], threading.Condition()
+        self.mode = [o for o in options if o == "--audit"]
         words = list(options)
         words += ["--cgroup", lab.cgroup] if cgroup else []
         words += ["--dev", lab.a.dev] if dev else []
         self.loader("load", *words)
-        self.process = self._start("run") if follow else None
+        self.process = None
         if follow:
-            wait_for("run to take over", lambda: self.json("status")["daemon"])
+            self.start_run()
 
     def _words(self, *words):
         return ["nsenter", f"--net=/run/netns/{self.lab.a.name}", LOADER, *words,
@@ -292,10 +293,12 @@ class Guard:
     def json(self, *words):
         return json.loads(self.loader(*words, "--json", check=False).stdout)
 
-    def _start(self, *words):
-        process = subprocess.Popen(self._words(*words, "--json"), stdout=subprocess.PIPE, text=True)
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
-        return process
+    def start_run(self):
+        """The daemon for what is loaded; its events are read from now on."""
+        self.process = subprocess.Popen(self._words("run", *self.mode, "--json"),
+                                        stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        wait_for("run to take over", lambda: self.json("status")["daemon"])
 
     def _read(self, process):
         for line in process.stdout:

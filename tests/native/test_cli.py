@@ -61,6 +61,15 @@ def our_objects():
     return found
 
 
+def setUpModule():  # pylint: disable=invalid-name
+    if os.geteuid():
+        raise AssertionError("these tests need root")
+    if not os.access(LOADER, os.X_OK):
+        raise AssertionError(f"no {LOADER}: run make first")
+    if not mounts("cgroup2") or BPFFS not in mounts("bpf"):
+        raise AssertionError(f"these tests need cgroup2, and a bpffs at {BPFFS}")
+
+
 class Case(unittest.TestCase):
     """One instance, one cgroup, and one network namespace with a veth pair c0-c1."""
 
@@ -700,6 +709,32 @@ class Refusing(Case):
                            ("-sys_admin,-perfmon", "not permitted, CAP_PERFMON missing")]:
             wrap = ["setpriv", "--bounding-set", drop]
             self.fails(1, text, "load", "--cgroup", self.cgroup, netns=False, wrap=wrap)
+
+    def test_kernel_without_a_feature(self):
+        """libbpf's answers replaced by those of a kernel that lacks something."""
+        say = "int bpf_object__load(void *object) { (void)object; return -22; }\n"
+        probe = "int libbpf_probe_bpf_%s(int what, void *opts) { (void)opts; return what != %d; }"
+        for code, text in [
+            (probe % ("map_type", 27), "this kernel has no ringbuf, needed to report events"),
+            (probe % ("prog_type", 13), "this kernel has no sock_ops, needed to see TCP"),
+            ("int libbpf_probe_bpf_helper(int type, int what, void *opts)"
+             "{ (void)type; (void)opts; return what != 181; }", "this kernel has no loop"),
+            ("", "Couldn't load the BPF programs: Invalid argument"),
+        ]:
+            with self.subTest(text=text):
+                wrap = ["env", f"LD_PRELOAD={self.library(say + code)}",
+                        "ASAN_OPTIONS=verify_asan_link_order=0"]
+                self.fails(1, text, "load", "--cgroup", self.cgroup, wrap=wrap)
+                self.assertFalse(os.path.exists(self.dir))
+
+    def library(self, code):
+        """Compiles a library to put before libbpf."""
+        place = tempfile.mkdtemp()
+        self.addCleanup(run, "rm", "-r", place)
+        with open(f"{place}/before.c", "w", encoding="utf-8") as file:
+            file.write(code)
+        must("cc", "-shared", "-fPIC", "-o", f"{place}/before.so", f"{place}/before.c")
+        return f"{place}/before.so"
 
     def test_another_version(self):
         self.load("--dev", "c0")

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <bpf/bpf.h>
+#include <clatch/meta.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>

@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The life of a latch on real ESP: how it begins, what it survives, and that it ends."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import struct
+import time
+import unittest
+
+import ipsec
+from case import FIRST, LAST, NEXT, OTHER, Case
+from ipsec import Shape
+from lab import TCP, Connection, Guard, run, wait_for
+
+BASE, UDP = Shape(), Shape(upper="udp")
+ROUTED = Shape(mode="tunnel", if_id=42)
+
+
+def segment(source, target, flags):
+    """A bare TCP segment from one (address, port) to another."""
+    def checksum(data):
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        return ~total & 0xffff
+
+    head = struct.pack("!HHIIBBHHH", source[1], target[1], 1, 1, 5 << 4, flags, 1000, 0, 0)
+    pseudo = socket.inet_aton(source[0]) + socket.inet_aton(target[0])
+    total = checksum(pseudo + struct.pack("!HH", TCP, len(head)) + head)
+    return head[:16] + struct.pack("!H", total) + head[18:]
+
+
+class Begin(Case):
+    def test_larval_until_both_ways_are_known(self):
+        self.protect(UDP)
+        connection = self.connect("udp")
+        connection.a.send(b"one way")
+        connection.b.recv(100)
+        latch = self.guard.latch(connection)
+        self.assertEqual((latch["state"], latch["in"]["sa"]), ("LARVAL", []))
+        self.assertFalse(latch["adopted"])
+        connection.b.send(b"and back")
+        connection.a.recv(100)
+        latch = self.guard.latch(connection)
+        self.assertEqual(latch["state"], "ESTABLISHED")
+        for direction in "in", "out":
+            self.guard.wait_event(event="latched", latch=latch["id"], direction=direction)
+
+    def listener(self):
+        connection = Connection.__new__(Connection)
+        Connection.port += 2
+        connection.proto = "tcp"
+        connection.own = (self.lab.a.v4, Connection.port)
+        connection.peer = (self.lab.b.v4, Connection.port + 1)
+        with self.lab.guarded():
+            listening = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+        client = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
+        for s, address in ((listening, connection.own), (client, connection.peer)):
+            self.addCleanup(s.close)
+            s.settimeout(20)
+            s.bind(address)
+        listening.listen()
+        return connection, listening, client
+
+    def test_the_syn_latches_and_binds_the_accepted_socket(self):
+        self.protect(BASE)
+        connection, listening, client = self.listener()
+        client.connect(connection.own)
+        latch = self.guard.latch(connection)
+        self.assertIsNotNone(latch, "not latched before accept()")
+        self.assertTrue(latch["in"]["sa"])
+        ipsec.exchange_shape(self.lab, dataclasses.replace(BASE, reqid=9), OTHER)
+        accepted, _ = listening.accept()
+        self.addCleanup(accepted.close)
+        client.send(b"first data, by another SA")
+        self.guard.wait_event(event="violation", latch=latch["id"], direction="in",
+                              reason="sa-mismatch", fields=["reqid"])
+        ipsec.exchange_shape(self.lab, BASE, LAST)
+        self.assertEqual(Connection.receive(accepted, 25), b"first data, by another SA")
+
+    def test_a_syn_ack_in_clear_does_not_leave(self):
+        self.protect(BASE)
+        connection, _, client = self.listener()
+        self.lab.a.ip(f"xfrm policy delete src {self.lab.a.v4} dst {self.lab.b.v4} proto tcp "
+                      "dir out")
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.connect(connection.own)
+        self.guard.wait_event(event="violation", direction="out", reason="clear", verdict="drop",
+                              proto="tcp")
+        self.assert_nothing_in_clear(connection)
+        ipsec.exchange_shape(self.lab, BASE, LAST)
+        client.settimeout(20)
+        wait_for("the connection", lambda: client.connect_ex(connection.own) in (0, 106))
+        self.assert_nothing_in_clear(connection)
+
+    def test_clear_connections_are_not_latched(self):
+        connection = self.connect("tcp")
+        connection.exchange()
+        self.assertIsNone(self.guard.latch(connection))
+
+    def test_a_clear_connection_latches_at_its_first_protected_packet(self):
+        connection = self.connect("tcp")
+        connection.exchange()
+        self.protect(BASE)
+        connection.exchange()
+        latch = self.guard.latch(connection)
+        self.assertEqual((latch["state"], latch["adopted"]), ("ESTABLISHED", True))
+
+    def test_unconnected_udp_is_not_latched(self):
+        self.protect(UDP)
+        with self.lab.guarded():
+            a = self.lab.a.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        b = self.lab.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(a.close)
+        self.addCleanup(b.close)
+        b.settimeout(20)
+        b.bind((self.lab.b.v4, 5353))
+        a.sendto(b"to whom it may concern", (self.lab.b.v4, 5353))
+        self.assertEqual(b.recv(100), b"to whom it may concern")
+        latches = self.guard.json("list", "--proto", "udp")["latches"]
+        self.assertFalse([x for x in latches if x["remote"]["port"] == 5353])
+
+
+class Survive(Case):
+    def rekeyed(self, shape, proto):
+        connection, latch, shape = self.latched(shape, proto)
+        spis = [FIRST, NEXT, LAST, (0x1301, 0x2301)]
+        for old, new in zip(spis, spis[1:]):
+            for number in range(10):
+                connection.exchange(b"before %d" % number)
+            ipsec.rekey(self.lab, shape, old, new)
+            for number in range(10):
+                connection.exchange(b"after %d" % number)
+        self.assertFalse([e for e in self.guard.events if e["event"] == "violation"])
+        after = self.guard.latch(connection)
+        self.assertEqual(after["id"], latch["id"])
+        self.assertEqual((after["in"]["violations"], after["out"]["violations"]), (0, 0))
+        self.assertEqual(after["out"]["sa"][-1]["spi"], f"{spis[-1][0]:#010x}")  # ESP
+        self.assertEqual(after["in"]["sa"][-1]["spi"], f"{spis[-1][1]:#010x}")
+
+    def test_rekeys_udp(self):
+        self.rekeyed(BASE, "udp")  # a lost datagram would end the exchange
+
+    def test_rekeys_tcp(self):
+        self.rekeyed(BASE, "tcp")
+
+    def test_rekeys_over_the_xfrm_interface(self):
+        """Also: its first, clear pass is not mistaken for a leak."""
+        self.rekeyed(ROUTED, "udp")
+
+    def test_rekeys_nested(self):
+        self.rekeyed(Shape(nested=True), "udp")
+
+    def test_rekeys_nat_t(self):
+        self.rekeyed(Shape(encap=True), "tcp")
+
+    def test_the_same_spi_again_with_other_parameters(self):
+        connection, latch, shape = self.latched(BASE, "udp")
+        for _ in range(3):
+            ipsec.exchange_shape(self.lab, dataclasses.replace(shape, reqid=9), FIRST)
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"same SPI, other reqid")
+            ipsec.exchange_shape(self.lab, shape, FIRST)
+            connection.exchange(b"as it was")
+
+    def test_broken_and_restored(self):
+        connection, latch, shape = self.latched(BASE, "udp")
+        ipsec.flush_policies(self.lab.a, self.lab.b)
+        with self.assertRaises(PermissionError):
+            connection.a.send(b"in clear")
+        event = self.guard.wait_event(event="broken", latch=latch["id"])
+        self.assertEqual((event["causes"], event["reason"]), (["out-clear"], "clear"))
+        self.assertEqual(self.guard.latch(connection)["state"], "BROKEN")
+        ipsec.policies(self.lab, shape)
+        connection.exchange()
+        event = self.guard.wait_event(event="restored", latch=latch["id"])
+        self.assertEqual(event["causes"], ["out-clear"])
+        self.assertEqual(self.guard.latch(connection)["state"], "ESTABLISHED")
+
+    def test_repeats_are_merged_and_counted_exactly(self):
+        connection, latch, _ = self.latched(BASE, "udp")
+        before = self.guard.counters()["clear"]
+        ipsec.flush_policies(self.lab.a, self.lab.b)
+        start = time.monotonic()
+        for _ in range(500):
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"in clear")
+        seconds = time.monotonic() - start
+
+        def lines():
+            return [e["count"] for e in self.guard.events
+                    if e["event"] == "violation" and e["latch"] == latch["id"]]
+
+        wait_for("all 500 in the lines", lambda: sum(lines()) == 500)
+        self.assertLessEqual(len(lines()), seconds + 2)
+        self.assertEqual(self.guard.counters()["clear"] - before, 500)
+        self.assertEqual(self.guard.latch(connection)["out"]["violations"], 500)
+
+
+class End(Case):
+    def gone(self, connection, latch):
+        self.guard.wait_event(event="closed", latch=latch["id"])
+        self.assertIsNone(self.guard.latch(connection))
+
+    def test_udp_close(self):
+        connection, latch, _ = self.latched(BASE, "udp")
+        connection.close()
+        self.gone(connection, latch)
+
+    def test_tcp_closed_by_the_peer(self):
+        connection, latch, _ = self.latched(BASE)
+        connection.b.close()
+        self.assertEqual(connection.a.recv(100), b"")
+        connection.close()
+        self.gone(connection, latch)
+
+    def test_tcp_accepted_and_closed_by_the_peer(self):
+        connection, latch, _ = self.latched(BASE, server=True)
+        connection.b.close()
+        self.assertEqual(connection.a.recv(100), b"")
+        connection.close()
+        self.gone(connection, latch)
+
+    def test_tcp_reset(self):
+        connection, latch, _ = self.latched(BASE)
+        connection.b.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.b.close()
+        with self.assertRaises(ConnectionResetError):
+            connection.a.recv(100)
+        connection.close()
+        self.gone(connection, latch)
+
+    def test_time_wait_is_held_and_ends(self):
+        """Without a full socket, tc holds what would leave or enter in clear."""
+        connection, latch, shape = self.latched(BASE)
+        connection.a.close()
+        self.assertEqual(connection.b.recv(100), b"")
+        connection.close()
+        raw = self.lab.b.socket(socket.AF_INET, socket.SOCK_RAW, TCP)
+        self.addCleanup(raw.close)
+        stray = segment(connection.peer, connection.own, 0x10)
+        self.lab.a.ip(f"xfrm policy delete src {self.lab.a.v4} dst {self.lab.b.v4} proto tcp "
+                      "dir out")
+        raw.sendto(stray, (self.lab.a.v4, 0))  # protected: TIME_WAIT answers
+        self.guard.wait_event(event="violation", latch=latch["id"], direction="out",
+                              reason="clear")
+        ipsec.flush(self.lab.a, self.lab.b)
+        raw.sendto(stray, (self.lab.a.v4, 0))
+        self.guard.wait_event(event="violation", latch=latch["id"], direction="in",
+                              reason="clear")
+        self.assert_nothing_in_clear(connection)
+        self.guard.wait_event(90, event="closed", latch=latch["id"])
+        self.assertIsNone(self.guard.latch(connection))
+
+    def test_udp_reconnect_to_another_peer(self):
+        connection, latch, _ = self.latched(BASE, "udp")
+        other = self.lab.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(other.close)
+        other.settimeout(20)
+        other.bind((self.lab.b.v4, 6363))
+        connection.a.connect((self.lab.b.v4, 6363))
+        connection.a.send(b"to another")
+        other.recv(100)
+        self.gone(connection, latch)
+        connection.peer = (self.lab.b.v4, 6363)
+        again = self.guard.latch(connection)
+        self.assertFalse(again["adopted"])
+        connection.close()
+        self.gone(connection, again)
+
+    def test_udp_disconnect_and_reconnect_latches_anew(self):
+        connection, latch, shape = self.latched(BASE, "udp")
+        # what the socket module does not offer: connect() with AF_UNSPEC
+        import ctypes
+        ctypes.CDLL(None).connect(connection.a.fileno(), bytes(16), 16)
+        ipsec.exchange_shape(self.lab, dataclasses.replace(shape, reqid=9), OTHER)
+        connection.a.connect(connection.peer)
+        connection.exchange(b"under the new SA")
+        again = self.guard.latch(connection)
+        self.assertNotEqual(again["id"], latch["id"])
+        self.assertEqual(again["out"]["sa"][0]["reqid"], 9)
+
+
+class Many(Case):
+    follow = False
+
+    def test_ten_thousand_connections_leave_nothing(self):
+        self.protect(BASE)
+        with self.lab.guarded():
+            listening = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self.addCleanup(listening.close)
+            listening.bind((self.lab.a.v4, 7070))
+            listening.listen(64)
+        self.lab.b.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65000")
+        made = 0
+        for _ in range(100):
+            clients = [self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(100)]
+            accepted = []
+            for client in clients:
+                client.connect((self.lab.a.v4, 7070))
+                accepted.append(listening.accept()[0])
+            made += len(accepted)
+            if made == 100:
+                self.assertEqual(self.guard.json("status")["latches"], 100)
+            for client in clients:
+                client.close()
+            for server in accepted:
+                self.assertEqual(server.recv(1), b"")
+                server.close()
+        self.assertEqual(made, 10000)
+        wait_for("no latch", lambda: self.guard.json("list")["latches"] == [])
+
+
+class Adopt(Case):
+    guard_options = None
+
+    def adopt(self, proto):
+        self.protect(dataclasses.replace(BASE, upper=proto))
+        connection = self.connect(proto)
+        connection.exchange(b"before clatch")
+        with Guard(self.lab) as guard:
+            connection.exchange(b"with clatch")
+            latch = guard.latch(connection)
+            self.assertEqual((latch["adopted"], latch["state"]), (True, "ESTABLISHED"))
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            with contextlib.suppress(PermissionError):
+                connection.a.send(b"in clear")
+            guard.wait_event(event="violation", latch=latch["id"], reason="clear")
+            self.assert_nothing_in_clear(connection)
+
+    def test_tcp(self):
+        self.adopt("tcp")
+
+    def test_udp(self):
+        self.adopt("udp")
+
+    def test_enforcement_outlives_the_loader(self):
+        self.protect(UDP)
+        with Guard(self.lab) as guard:
+            connection = self.connect("udp")
+            connection.exchange()
+            os.kill(guard.process.pid, signal.SIGKILL)
+            guard.process.wait()
+            self.assertFalse(guard.json("status")["daemon"])
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"in clear")
+            self.assert_nothing_in_clear(connection)
+            self.assertEqual(guard.counters()["clear"], 1)
+            guard.process.stdout.close()
+            guard.start_run()
+            self.assertEqual(guard.latch(connection)["state"], "BROKEN")
+
+    def test_terminated_run_leaves_enforcement(self):
+        self.protect(UDP)
+        with Guard(self.lab) as guard:
+            connection = self.connect("udp")
+            connection.exchange()
+            guard.process.terminate()
+            self.assertEqual(guard.process.wait(20), 0)
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"in clear")
+
+    def test_table_full(self):
+        self.protect(UDP)
+        with Guard(self.lab, "--max-latches", "1") as guard:
+            first, second = self.connect("udp"), self.connect("udp")
+            first.exchange()
+            second.exchange()
+            self.assertIsNone(guard.latch(second))
+            event = guard.wait_event(event="violation", reason="table-full")
+            self.assertEqual((event["verdict"], event["latch"]), ("pass", None))
+            self.assertGreater(guard.counters()["table-full"], 0)
+            guard.forget()
+            self.demand_protection(guard)
+            with self.assertRaises(PermissionError):
+                second.a.send(b"unwatched")
+            guard.wait_event(event="violation", reason="table-full", verdict="drop")
+            first.exchange(b"the latched one goes on")
+
+    @staticmethod
+    def demand_protection(guard):
+        """Rule 0: all of UDP, require ipsec.  include/clatch/rule.h has the layout."""
+        rule = struct.pack("=32s16s16sBBBBHHHHB3x", b"all", bytes(16), bytes(16), 0, 0, 17, 1,
+                           0, 65535, 0, 65535, 1)
+        run("bpftool", "map", "update", "pinned", f"{guard.bpffs}/clatch_rules", "key", "hex",
+            "00", "00", "00", "00", "value", "hex", *(f"{byte:02x}" for byte in rule))
+
+    def sas(self, guard):
+        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_sas").stdout
+        return {socket.ntohl(e["formatted"]["value"]["spi"]) for e in json.loads(dump)}
+
+    def test_sa_table_follows_the_kernel(self):
+        self.protect(UDP)
+        with Guard(self.lab) as guard:
+            self.assertEqual(self.sas(guard), set(FIRST))
+            ipsec.states(self.lab, UDP, NEXT)
+            wait_for("new SAs", lambda: self.sas(guard) == {*FIRST, *NEXT})
+            self.lab.a.ip(f"xfrm state delete src {self.lab.a.v4} dst {self.lab.b.v4} proto esp "
+                          f"spi {FIRST[0]:#x}")
+            wait_for("a deleted SA", lambda: self.sas(guard) == {FIRST[1], *NEXT})
+            self.lab.a.ip("xfrm state flush")
+            wait_for("flushed SAs", lambda: not self.sas(guard))
+
+    def test_sa_table_recovers_from_an_overrun(self):
+        """The daemon is stopped while more happens than its socket holds."""
+        with Guard(self.lab) as guard:
+            os.kill(guard.process.pid, signal.SIGSTOP)
+            for start in range(0x10000, 0x10000 + 4000, 1000):
+                self.lab.a.ip(*(f"xfrm state add src {self.lab.a.v4} dst {self.lab.b.v4} proto esp "
+                                f"spi {spi:#x} {ipsec.GCM.format(spi)}"
+                                for spi in range(start, start + 1000)))
+            self.lab.a.ip("xfrm state flush")
+            ipsec.states(self.lab, UDP, FIRST)
+            os.kill(guard.process.pid, signal.SIGCONT)
+            wait_for("the table to be true", lambda: self.sas(guard) == set(FIRST))
+
+    def test_load_alone_fills_the_sa_table(self):
+        self.protect(UDP)
+        with Guard(self.lab, follow=False) as guard:
+            self.assertEqual(self.sas(guard), set(FIRST))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
