@@ -38,7 +38,7 @@ secrets {{
 """
 STRONGSWAN_CONF = """
 charon {{
-  load = random nonce openssl kernel-netlink socket-default vici
+  load = random nonce openssl kdf kernel-netlink socket-default vici
   install_routes = no
   filelog {{
     lab {{
@@ -62,13 +62,13 @@ class Charon:
             config.write(SWANCTL_CONF.format(own=host.v4, peer=peer.v4, mode=mode,
                                              own_id=f"{host.dev}.example",
                                              peer_id=f"{peer.dev}.example"))
-        settings = f"{directory}/{host.dev}.strongswan.conf"
-        with open(settings, "w") as strongswan:
+        self.settings = f"{directory}/{host.dev}.strongswan.conf"
+        with open(self.settings, "w") as strongswan:
             strongswan.write(STRONGSWAN_CONF.format(log=self.log, vici=self.vici))
         self.process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{host.name}", "unshare", "--mount", "sh", "-c",
              f"mount -t tmpfs tmpfs /run && exec {CHARON}"],
-            env={**os.environ, "STRONGSWAN_CONF": settings},
+            env={**os.environ, "STRONGSWAN_CONF": self.settings},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for("charon's socket", self.listening)
         self.swanctl("--load-all", "--file", self.config)
@@ -78,8 +78,12 @@ class Charon:
             raise RuntimeError(f"charon ended with {self.process.returncode}")
         return os.path.exists(self.vici)
 
-    def swanctl(self, *words, check=True):
-        return run("swanctl", *words, "--uri", f"unix://{self.vici}", check=check).stdout
+    def swanctl(self, *words):
+        done = run("swanctl", *words, "--uri", f"unix://{self.vici}", check=False,
+                   env={**os.environ, "STRONGSWAN_CONF": self.settings})
+        if done.returncode:
+            with open(self.log) as log:
+                raise RuntimeError(f"swanctl {words}: {done.stderr}\n{log.read()}")
 
     def close(self):
         self.process.terminate()
