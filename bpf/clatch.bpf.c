@@ -90,8 +90,8 @@ static __noinline struct clatch_latch *udp_renew(struct clatch_latch *l, struct 
 /* Notes the latch of a UDP socket, so that it goes with the socket. */
 static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
 {
-	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL,
-						    BPF_SK_STORAGE_GET_F_CREATE);
+	struct udp_socket *own =
+		bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!own)
 		return;
@@ -367,8 +367,7 @@ static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 b
 
 	if (!l)
 		return;
-	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING ||
-	    before == BPF_TCP_TIME_WAIT)
+	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING || before == BPF_TCP_TIME_WAIT)
 		latch_end_in(l, TIME_WAIT_TIME);
 	else
 		latch_delete(tuple);

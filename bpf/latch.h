@@ -92,7 +92,7 @@ static __noinline struct clatch_latch *latch_create(const struct flow *f)
 
 /* The SA's place in a latch.  False where it can have none: too many suites. */
 static __always_inline bool sa_ref(struct clatch_sa_ref *ref, __u64 address,
-			      const struct clatch_sa_key *key)
+				   const struct clatch_sa_key *key)
 {
 	struct sa_facts f = {};
 
@@ -119,8 +119,7 @@ verified_once int side_seen(struct seen *seen, const struct flow *f)
 	seen->count = f->sas.count;
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
-		if (i < (int)f->sas.count &&
-		    !sa_ref(&seen->sa[i], f->sas.state[i], &f->sas.table))
+		if (i < (int)f->sas.count && !sa_ref(&seen->sa[i], f->sas.state[i], &f->sas.table))
 			return 0;
 	return 1;
 }

@@ -66,8 +66,8 @@ static __always_inline void addr_v6(struct clatch_addr *a, const __be32 *v6)
 }
 
 /* Ports, TCP flags or SPI at @l4.  0, or -1 where the header is not all there. */
-static __always_inline int packet_transport(struct packet *p, struct clatch_tuple *t,
-					    void *l4, void *end, enum clatch_dir dir)
+static __always_inline int packet_transport(struct packet *p, struct clatch_tuple *t, void *l4,
+					    void *end, enum clatch_dir dir)
 {
 	__be16 *port = l4;
 
@@ -102,8 +102,8 @@ static __always_inline int packet_transport(struct packet *p, struct clatch_tupl
 	return 0;
 }
 
-static __always_inline int packet_v4(struct packet *p, struct clatch_tuple *t, void *nh,
-				     void *end, enum clatch_dir dir)
+static __always_inline int packet_v4(struct packet *p, struct clatch_tuple *t, void *nh, void *end,
+				     enum clatch_dir dir)
 {
 	struct iphdr *ip = nh;
 

@@ -192,7 +192,8 @@ static __always_inline bool sa_verified(const struct clatch_verified *v, struct 
 	if (v->state != (__u64)x || !v->expires || v->expires != kread(x, mtimer.node.expires))
 		return false;
 	esn = kread(x, replay_esn);
-	return v->replay_window == (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
+	return v->replay_window ==
+	       (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
 }
 
 static __always_inline void sa_verify(struct clatch_verified *v, struct xfrm_state *x)
