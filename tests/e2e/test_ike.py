@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A latched connection and a real IKE daemon: strongSwan on both hosts."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -131,6 +132,25 @@ class StrongSwan(Case):
         self.assertEqual(connection.receive(connection.b, 21), b"after the SA has gone")
         connection.exchange(b"and on it goes")
         self.assert_nothing_in_clear(connection)
+
+    def test_a_real_program_while_rekeying(self):
+        self.initiate()
+        server = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.lab.b.name}",
+                                   "iperf3", "--server", "--one-off"], stdout=subprocess.DEVNULL)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        wait_for("iperf3 to listen", lambda: self.lab.b.run("ss", "-Htln", "sport = 5201").stdout)
+        with self.lab.guarded():
+            client = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.lab.a.name}", "iperf3",
+                                       "--client", self.lab.b.v4, "--bytes", "4M", "--bitrate",
+                                       "8M", "--json"], stdout=subprocess.PIPE, text=True)
+        self.guard.wait_event(event="latched", direction="in")
+        for _ in range(3):
+            self.own.swanctl("--rekey", "--child", "net")
+        out, _ = client.communicate(timeout=120)
+        self.assertEqual(client.returncode, 0, out)
+        self.assertGreaterEqual(json.loads(out)["end"]["sum_sent"]["bytes"], 4 << 20)
+        self.assertFalse([e for e in self.guard.events if e["event"] == "violation"])
 
     def spi(self, connection):
         return self.guard.latch(connection)["out"]["sa"][0]["spi"]
