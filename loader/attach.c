@@ -48,20 +48,29 @@ static int attach_hook(const char *dir, int cgroup, __u64 id, const struct cgrou
 	return bpf_obj_pin(link, path) ? -errno : 0;
 }
 
-static bool any_link(const char *dir, __u64 id)
+static size_t count_links(const char *dir, __u64 id)
 {
 	char path[PATH_MAX];
+	size_t count = 0;
 
 	for (size_t i = 0; i < CGROUP_HOOKS; i++)
 		if (!link_path(path, dir, id, &cgroup_hooks[i]) && !access(path, F_OK))
-			return true;
-	return false;
+			count++;
+	return count;
+}
+
+bool cgroup_attached(const char *dir, __u64 id)
+{
+	return count_links(dir, id) == CGROUP_HOOKS;
 }
 
 int attach_cgroup(const char *dir, int fd, __u64 id)
 {
-	int err = any_link(dir, id) ? -EEXIST : 0;
+	int err = cgroup_attached(dir, id) ? -EEXIST : 0;
 
+	/* some but not all: an attach was killed */
+	if (!err && count_links(dir, id))
+		err = detach_cgroup(dir, id);
 	if (err)
 		return err;
 	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
@@ -74,7 +83,7 @@ int attach_cgroup(const char *dir, int fd, __u64 id)
 int detach_cgroup(const char *dir, __u64 id)
 {
 	char path[PATH_MAX];
-	int err = any_link(dir, id) ? 0 : -ENOENT;
+	int err = count_links(dir, id) ? 0 : -ENOENT;
 
 	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++) {
 		err = link_path(path, dir, id, &cgroup_hooks[i]);
@@ -170,10 +179,10 @@ static bool has_filters(const char *dir, unsigned int ifindex)
 	for (int i = 0; i < 2; i++) {
 		_cleanup_close_ int program = open_side(dir, points[i], &side);
 
-		if (program >= 0 && side.program && !tc_look(ifindex, &side) && side.ours)
-			return true;
+		if (program < 0 || !side.program || tc_look(ifindex, &side) || !side.ours)
+			return false;
 	}
-	return false;
+	return true;
 }
 
 enum device_state device_state(const char *dir, struct clatch_device *device)
@@ -218,13 +227,16 @@ static int find_slot(int map, __u64 netns, __u32 ifindex, __u32 *slot)
 	return -ENOENT;
 }
 
-/* A record whose filters are gone, of a device that was removed, is written over. */
+/* A record of which a filter is missing, or all as the device was removed, is done away with. */
 static int choose_slot(const char *dir, int map, __u64 netns, __u32 ifindex, __u32 *slot)
 {
+	struct clatch_device old;
 	int err = find_slot(map, netns, ifindex, slot);
 
+	if (!err && has_filters(dir, ifindex))
+		return -EEXIST;
 	if (!err)
-		return has_filters(dir, ifindex) ? -EEXIST : 0;
+		return bpf_map_lookup_elem(map, slot, &old) ? -errno : detach_device(dir, &old);
 	if (err == -ENOENT)
 		err = find_slot(map, 0, 0, slot);
 	return err == -ENOENT ? -ENFILE : err;

@@ -14,6 +14,8 @@
  * @fd is that of cgroup_open().
  */
 int attach_cgroup(const char *dir, int fd, __u64 id);
+/* Are all of them there?  Not so after an attach that was killed, which attach_cgroup() repairs. */
+bool cgroup_attached(const char *dir, __u64 id);
 /* 0; -ENOENT they are not there; -errno. */
 int detach_cgroup(const char *dir, __u64 id);
 /* The ids of the cgroups attached to, each once, ending with 0: to be freed.  0 or -errno. */
@@ -36,7 +38,7 @@ int detach_device(const char *dir, const struct clatch_device *device);
 int attached_devices(const char *dir, struct clatch_device devices[CLATCH_MAX_DEVICES],
 		     unsigned int *count);
 enum device_state { DEVICE_GUARDED, DEVICE_GONE, DEVICE_ELSEWHERE };
-/* Gone: removed, or without our filters; elsewhere: in another namespace.  Updates its name. */
+/* Gone: removed, or without one or both of our filters; elsewhere: in another namespace.  Updates its name. */
 enum device_state device_state(const char *dir, struct clatch_device *device);
 
 #endif

@@ -9,6 +9,37 @@
 
 #include "cli.h"
 
+/* How many bytes the character at @text has, 0 where it is none in UTF-8 (RFC 3629). */
+static int utf8_length(const unsigned char *text)
+{
+	static const unsigned int least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	int length = 2 + (*text >= 0xe0) + (*text >= 0xf0);
+	unsigned int c = *text & (0xff >> (length + 1));
+
+	if (*text < 0x80)
+		return 1;
+	if (*text < 0xc0 || *text >= 0xf8)
+		return 0;
+	for (int i = 1; i < length; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (text[i] & 0x3f);
+	}
+	return c < least[length] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : length;
+}
+
+char *cli_utf8(char *text)
+{
+	for (char *at = text; *at;) {
+		int length = utf8_length((unsigned char *)at);
+
+		if (!length)
+			*at = '?';
+		at += length ? length : 1;
+	}
+	return text;
+}
+
 static void say(const struct cli *cli, const char *kind, const char *format, va_list args)
 {
 	struct json_object *line;
@@ -18,7 +49,7 @@ static void say(const struct cli *cli, const char *kind, const char *format, va_
 		return;
 	if (cli->json) {
 		line = json_object_new_object();
-		json_object_object_add(line, kind, json_object_new_string(text));
+		json_object_object_add(line, kind, json_object_new_string(cli_utf8(text)));
 		fprintf(stderr, "%s\n",
 			json_object_to_json_string_ext(
 				line, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -51,6 +82,13 @@ int cli_usage(const struct cli *cli, const char *format, ...)
 		fprintf(stderr, "Try '%s%s%s --help'.\n", cli->program, cli->verb ? " " : "",
 			cli->verb ? cli->verb : "");
 	return EXIT_USAGE;
+}
+
+int cli_flush(const struct cli *cli)
+{
+	if (fflush(stdout))
+		return cli_fail(cli, "Couldn't write: %s", strerror(errno));
+	return ferror(stdout) ? cli_fail(cli, "Couldn't write all of it") : 0;
 }
 
 void cli_warn(const struct cli *cli, const char *format, ...)

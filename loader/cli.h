@@ -64,8 +64,13 @@ void cli_list_free(struct cli_list *list);
 int cli_fail(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same for a wrong command line; returns EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* At the end of what was printed to stdout: 0, or as cli_fail() when it could not all be written. */
+int cli_flush(const struct cli *cli);
 /* A warning, on stderr, as text in both forms ({"warning":…} with --json). */
 void cli_warn(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Makes a name fit for JSON: a '?' for each byte that is not of UTF-8.  Returns @text. */
+char *cli_utf8(char *text);
 
 int cmd_load(struct cli *cli, int argc, char **argv);
 int cmd_unload(struct cli *cli, int argc, char **argv);

@@ -64,5 +64,6 @@ int cmd_features(struct cli *cli, int argc, char **argv)
 	json_object_put(root);
 	if (unknown)
 		cli_warn(cli, "Some features could not be probed: run as root");
-	return all ? EXIT_DONE : EXIT_FAILED;
+	status = cli_flush(cli);
+	return all ? status : EXIT_FAILED;
 }

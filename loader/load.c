@@ -14,12 +14,10 @@
 
 static int check_system(const struct cli *cli)
 {
-	char names[64];
-	int err;
+	int err = pins_may_change(cli);
 
-	if (kernel_missing_capabilities(names, sizeof(names)))
-		return cli_fail(cli, "Couldn't load: not permitted, %s missing; run as root",
-				names);
+	if (err)
+		return err;
 	err = kernel_btf();
 	if (err)
 		return cli_fail(cli,

@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 
 #include "cleanup.h"
+#include "kernel.h"
 #include "pins.h"
 
 #define META "clatch_meta"
@@ -90,19 +91,29 @@ bool pins_loaded(const char *dir)
 	return !pins_path(path, dir, META) && !access(path, F_OK);
 }
 
-/* In each of our directories the names of our pins contain the name of a map or a program. */
-static bool is_pin(const char *name)
+/* The name of a map or a program, in links/ after a cgroup's id; another instance is a directory. */
+static bool is_pin(const struct dirent *entry)
 {
-	return strstr(name, "clatch_");
+	const char *name = entry->d_name + strspn(entry->d_name, "0123456789_");
+
+	return entry->d_type != DT_DIR && !strncmp(name, "clatch_", strlen("clatch_"));
 }
 
+static bool on_bpffs(const char *dir)
+{
+	struct statfs fs;
+
+	return !statfs(dir, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+/* What has such a name on another file system is not ours to remove. */
 bool pins_any(const char *dir)
 {
-	_cleanup_closedir_ DIR *entries = opendir(dir);
+	_cleanup_closedir_ DIR *entries = on_bpffs(dir) ? opendir(dir) : NULL;
 	struct dirent *entry;
 
 	while (entries && (entry = readdir(entries)))
-		if (is_pin(entry->d_name) || !strcmp(entry->d_name, "progs") ||
+		if (is_pin(entry) || !strcmp(entry->d_name, "progs") ||
 		    !strcmp(entry->d_name, "links"))
 			return true;
 	return false;
@@ -175,11 +186,24 @@ int pins_open(const struct cli *cli, struct clatch_meta *meta)
 	return cli_fail(cli, "Couldn't open the pins at %s: %s", cli->bpffs, pins_strerror(err));
 }
 
+/* Found out before anything is done: with a part of the capabilities only a part would be. */
+int pins_may_change(const struct cli *cli)
+{
+	char names[64];
+
+	if (!kernel_missing_capabilities(names, sizeof(names)))
+		return 0;
+	return cli_fail(cli, "Couldn't %s: not permitted, %s missing; run as root", cli->verb,
+			names);
+}
+
 int pins_open_locked(const struct cli *cli, int *lock)
 {
 	struct clatch_meta meta;
-	int status;
+	int status = pins_may_change(cli);
 
+	if (status)
+		return status;
 	/* without a directory there is no lock, and pins_open() finds words for it */
 	*lock = pins_lock(cli->bpffs, NULL);
 	status = pins_open(cli, &meta);
@@ -239,8 +263,7 @@ static int remove_pins_in(const char *dir)
 	if (!entries)
 		return errno == ENOENT ? 0 : -errno;
 	while ((entry = readdir(entries)))
-		if (is_pin(entry->d_name) && unlinkat(dirfd(entries), entry->d_name, 0) &&
-		    errno != ENOENT)
+		if (is_pin(entry) && unlinkat(dirfd(entries), entry->d_name, 0) && errno != ENOENT)
 			return -errno;
 	return 0;
 }
@@ -270,7 +293,9 @@ int pins_remove(const char *dir, bool itself)
 		err = remove_directory(dir, "progs");
 	if (!err)
 		err = remove_pins_in(dir);
-	if (!err && itself && rmdir(dir) && errno != EBUSY && errno != ENOTEMPTY)
+	/* a symbolic link, or a name that ends in a dot, rmdir() would not take */
+	if (!err && itself && realpath(dir, meta) && rmdir(meta) && errno != EBUSY &&
+	    errno != ENOTEMPTY)
 		err = -errno;
 	return err;
 }

@@ -22,7 +22,9 @@
  */
 int pins_open(const struct cli *cli, struct clatch_meta *meta);
 
-/* The same, to change it: takes the lock, *lock. */
+/* Has this process every capability that changing an instance takes?  0, or as pins_open(). */
+int pins_may_change(const struct cli *cli);
+/* pins_open(), to change it: asks pins_may_change(), and takes the lock, *lock. */
 int pins_open_locked(const struct cli *cli, int *lock);
 /* The same without a word: 0; -ENOENT nothing is loaded; -EPROTO another version; -errno. */
 int pins_read(const char *dir, struct clatch_meta *meta);

@@ -173,7 +173,7 @@ static int run(struct cli *cli, const struct load_options *options)
 	int status;
 
 	hold_signals();
-	status = fresh ? load_perform(cli, options) : 0;
+	status = fresh ? load_perform(cli, options) : pins_may_change(cli);
 	if (!status)
 		status = pins_open(cli, &r.meta);
 	return status ? status : claim_and_stay(&r, options, fresh);

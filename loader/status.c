@@ -74,7 +74,7 @@ static int add_cgroups(const struct cli *cli, json *status, json *gone)
 	json_object_object_add(gone, "cgroups", removed);
 	for (__u64 *id = ids; !err && *id; id++) {
 		if (!cgroup_path(*id, path))
-			json_object_array_add(here, json_object_new_string(path));
+			json_object_array_add(here, json_object_new_string(cli_utf8(path)));
 		else
 			json_object_array_add(removed, json_object_new_int64(*id));
 	}
@@ -94,7 +94,7 @@ static int add_devices(const struct cli *cli, json *status, json *gone)
 		enum device_state state = device_state(cli->bpffs, &devices[i]);
 
 		json_object_array_add(state == DEVICE_GONE ? removed : here,
-				      json_object_new_string(devices[i].name));
+				      json_object_new_string(cli_utf8(devices[i].name)));
 	}
 	return err;
 }
@@ -188,7 +188,7 @@ static int print_status(const struct cli *cli, const struct clatch_meta *meta)
 	else
 		print_text(cli, status);
 	json_object_put(status);
-	return err ? EXIT_FAILED : EXIT_DONE;
+	return err ? EXIT_FAILED : cli_flush(cli);
 }
 
 int cmd_status(struct cli *cli, int argc, char **argv)

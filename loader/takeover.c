@@ -27,25 +27,17 @@ static void warn_of_contradictions(const struct cli *cli, const struct clatch_me
 			 cli->bpffs, meta->max_latches);
 }
 
-static int drop_attached_cgroups(const char *dir, struct targets *t)
+static void drop_attached_cgroups(const char *dir, struct targets *t)
 {
-	_cleanup_free_ __u64 *attached = NULL;
-	int err = attached_cgroups(dir, &attached);
 	size_t kept = 0;
-	const __u64 *id;
 
-	if (err)
-		return err;
 	for (size_t i = 0; i < t->cgroup_count; i++) {
-		for (id = attached; *id && *id != t->cgroups[i].id; id++)
-			;
-		if (*id)
+		if (cgroup_attached(dir, t->cgroups[i].id))
 			close(t->cgroups[i].fd);
 		else
 			t->cgroups[kept++] = t->cgroups[i];
 	}
 	t->cgroup_count = kept;
-	return 0;
 }
 
 static int drop_attached_devices(const char *dir, struct targets *t)
@@ -72,13 +64,12 @@ static int drop_attached_devices(const char *dir, struct targets *t)
 static int attach_missing(const struct cli *cli, struct targets *t)
 {
 	_cleanup_close_ int lock = pins_lock(cli->bpffs, NULL);
-	int err = lock < 0 ? lock : drop_attached_cgroups(cli->bpffs, t);
+	int err = lock < 0 ? lock : drop_attached_devices(cli->bpffs, t);
 
-	if (!err)
-		err = drop_attached_devices(cli->bpffs, t);
 	if (err)
 		return cli_fail(cli, "Couldn't read what is attached at %s: %s", cli->bpffs,
 				pins_strerror(err));
+	drop_attached_cgroups(cli->bpffs, t);
 	return targets_attach(cli, t);
 }
 

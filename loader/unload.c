@@ -54,6 +54,8 @@ int cmd_unload(struct cli *cli, int argc, char **argv)
 	struct clatch_meta meta;
 	int words, status = cli_parse(cli, NULL, argc, argv, 0, &words);
 
+	if (!status)
+		status = pins_may_change(cli);
 	if (status)
 		return status < 0 ? EXIT_DONE : status;
 	lock = pins_lock(cli->bpffs, NULL);
