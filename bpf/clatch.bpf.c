@@ -111,6 +111,14 @@ static __always_inline bool tcp_opening(__u32 state)
 	return state == BPF_TCP_SYN_SENT || state == BPF_TCP_LISTEN || state == BPF_TCP_SYN_RECV;
 }
 
+/* The end of an adopted TCP connection shows in its socket's state only. */
+static __always_inline void adopted_end(struct clatch_latch *l, struct bpf_sock *sk)
+{
+	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
+	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT)
+		latch_end_in(l, UNSEEN_END_TIME);
+}
+
 /* The first protected packet of a socket's connection. */
 static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, struct flow *f,
 							enum clatch_dir dir)
@@ -124,15 +132,9 @@ static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, str
 		udp_latched(sk, f);
 	if (l && f->tuple.proto == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN)
 		latch_end_in(l, LARVAL_TIME);
+	if (l)
+		adopted_end(l, sk);
 	return verdict;
-}
-
-/* The end of an adopted TCP connection shows in its socket's state only. */
-static __always_inline void adopted_end(struct clatch_latch *l, struct bpf_sock *sk)
-{
-	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
-	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT)
-		latch_end_in(l, UNSEEN_END_TIME);
 }
 
 static __always_inline bool is_syn(const struct packet *p)
@@ -152,14 +154,14 @@ static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock
 }
 
 /*
- * Can this packet to the socket be the first of a latch?  Not on unconnected UDP; and what reaches
- * a listener without being a SYN may be the stray last segment of a connection that has ended.
+ * Can this packet to the socket be the first of a latch?  Not on unconnected UDP or closed TCP; and
+ * what reaches a listener without being a SYN may be the stray last segment of a connection.
  */
 static __always_inline bool begins(struct bpf_sock *sk, const struct packet *p)
 {
 	if (sk->protocol == IPPROTO_UDP)
 		return sk->state == BPF_TCP_ESTABLISHED;
-	return sk->state != BPF_TCP_LISTEN || is_syn(p);
+	return (sk->state != BPF_TCP_LISTEN || is_syn(p)) && sk->state != BPF_TCP_CLOSE;
 }
 
 SEC("cgroup_skb/ingress")
@@ -364,12 +366,13 @@ int clatch_tc_egress(struct __sk_buff *ctx)
 static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 before)
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	__u64 ns = CLOSED_TIME;
 
 	if (!l)
 		return;
 	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING || before == BPF_TCP_TIME_WAIT)
-		latch_end_in(l, TIME_WAIT_TIME);
-	else
+		ns = TIME_WAIT_TIME;
+	if (latch_end_in(l, ns))
 		latch_delete(tuple);
 }
 

@@ -14,6 +14,8 @@
 #define TIME_WAIT_TIME (60 * SECOND) /* TCP_TIMEWAIT_LEN */
 /* Nothing tells us the end of an adopted TCP connection: longer than TCP's slowest repeat. */
 #define UNSEEN_END_TIME (130 * SECOND)
+/* A closed TCP connection: a packet that is being received on another CPU must still find it. */
+#define CLOSED_TIME (SECOND / 20)
 /* A UDP socket was connected anew: the old latch, if the new one is not its own successor. */
 #define RECONNECT_TIME SECOND
 
@@ -50,12 +52,12 @@ static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latc
 	return 0;
 }
 
-/* Lets the latch go in @ns from now, unless its end is set anew before. */
-static __noinline void latch_end_in(struct clatch_latch *l, __u64 ns)
+/* Lets the latch go in @ns from now, unless its end is set anew before.  0 or -errno. */
+static __noinline int latch_end_in(struct clatch_latch *l, __u64 ns)
 {
 	bpf_timer_init(&l->end, &clatch_latches, CLOCK_BOOTTIME); /* EBUSY the second time */
 	bpf_timer_set_callback(&l->end, latch_ended);
-	bpf_timer_start(&l->end, ns, 0);
+	return bpf_timer_start(&l->end, ns, 0);
 }
 
 /* Gives a new entry its id; whoever comes first wins, an entry with an id is left alone. */

@@ -38,7 +38,10 @@ int detach_device(const char *dir, const struct clatch_device *device);
 int attached_devices(const char *dir, struct clatch_device devices[CLATCH_MAX_DEVICES],
 		     unsigned int *count);
 enum device_state { DEVICE_GUARDED, DEVICE_GONE, DEVICE_ELSEWHERE };
-/* Gone: removed, or without one or both of our filters; elsewhere: in another namespace.  Updates its name. */
+/*
+ * Gone: removed, or one of our filters is missing; elsewhere: in another namespace.  Updates its
+ * name.
+ */
 enum device_state device_state(const char *dir, struct clatch_device *device);
 
 #endif

@@ -84,12 +84,13 @@ class Stream:
 
     def _send(self):
         number = 0
-        while not self.stopped.wait(0.05):
-            line = LINE % number
-            self.connection.a.sendall(line)
-            self.sent += line
-            number += 1
-        self.connection.a.shutdown(1)  # SHUT_WR: the peer reads to the end
+        with contextlib.suppress(OSError):  # the demo failed: its sockets are closed
+            while not self.stopped.wait(0.05):
+                line = LINE % number
+                self.connection.a.sendall(line)
+                self.sent += line
+                number += 1
+            self.connection.a.shutdown(1)  # SHUT_WR: the peer reads to the end
 
     def _receive(self):
         while part := self.connection.b.recv(65536):
@@ -155,6 +156,7 @@ class Story:
         self.connection = Connection(self.lab)
         self.stack.enter_context(contextlib.closing(self.connection))
         self.stream = Stream(self.connection)
+        self.stack.callback(self.stream.stopped.set)
         self.stream.goes_on()
         self.established()
         self.list()

@@ -201,6 +201,15 @@ class Words(unittest.TestCase):
                                  f"Wrong number '{number}' for --max-latches: "
                                  "must be from 1 to 16777216")
 
+    def test_names_that_are_not_utf8(self):
+        """Errors stay JSON: each byte of no character is a question mark."""
+        for name, shown in [(b"\xff\xc3", "??"), (b"\xed\xa0\x80", "???"), ("é\U0001f512".encode(),
+                            "é\U0001f512"), (b"\xf8\x80", "??"), (b"\xc0\xaf", "??")]:
+            with self.subTest(name=name):
+                done = subprocess.run([LOADER, "-j", name], capture_output=True, check=False)
+                self.assertEqual(json.loads(done.stderr.decode("utf-8")),
+                                 {"error": f"Unknown command '{shown}'"})
+
     def test_no_command(self):
         done = run(LOADER)
         self.assertEqual((done.returncode, done.stdout), (2, ""))
@@ -265,6 +274,15 @@ class Loading(Case):
         done = self.loader("status")
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("Nothing is loaded", done.stderr)
+
+    def test_output_that_cannot_be_written(self):
+        self.load()
+        for words in [["status"], ["list"], ["features"]]:
+            with self.subTest(words=words), open("/dev/full", "wb") as full:
+                done = subprocess.run([LOADER, *words, "-j", "--bpffs", self.dir], stdout=full,
+                                      stderr=subprocess.PIPE, check=False)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("No space left on device", json.loads(done.stderr)["error"])
 
     def test_settings(self):
         self.load("--audit", "--max-latches=1000")
@@ -344,6 +362,38 @@ class Loading(Case):
         done = run(LOADER, "unload", f"--bpffs=./{name}", cwd=BPFFS)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.nothing_is_left()
+
+    def test_directory_by_other_names(self):
+        for name in [self.dir + "/.", f"{tempfile.mkdtemp()}/link"]:
+            with self.subTest(name=name):
+                os.mkdir(self.dir)
+                if name.endswith("link"):
+                    os.symlink(self.dir, name)
+                    self.addCleanup(run, "rm", "-r", os.path.dirname(name))
+                self.ok("load", "--cgroup", self.cgroup, bpffs=name)
+                self.ok("unload", bpffs=name)
+                self.nothing_is_left()
+
+    def test_unload_removes_only_pins(self):
+        """Not files with names like ours elsewhere, nor another's directories and pins."""
+        with tempfile.TemporaryDirectory() as place:
+            os.mkdir(f"{place}/progs")
+            with open(f"{place}/clatch_notes", "w", encoding="utf-8"):
+                pass
+            self.fails(1, "Nothing is loaded", "unload", bpffs=place)
+            self.assertEqual(sorted(os.listdir(place)), ["clatch_notes", "progs"])
+        for inner in ["clatch_inner", "another"]:
+            os.makedirs(f"{self.dir}/{inner}")
+        self.fails(1, "Nothing is loaded", "unload")
+        self.load()
+        pin = f"{self.dir}/not_clatch_x"
+        must("bpftool", "map", "create", pin, "type", "array", "key", "4", "value", "4",
+             "entries", "1", "name", "other")
+        self.ok("unload")
+        self.assertEqual(sorted(os.listdir(self.dir)), ["another", "clatch_inner", "not_clatch_x"])
+        os.unlink(pin)
+        for inner in ["clatch_inner", "another", ""]:
+            os.rmdir(f"{self.dir}/{inner}")
 
     def test_root_of_a_bpffs(self):
         with tempfile.TemporaryDirectory() as place:
@@ -587,6 +637,19 @@ class HalfWay(Case):
         self.ok("unload")
         self.nothing_is_left()
 
+    def test_what_a_killed_attach_left(self):
+        self.load("--dev", "c0")
+        number = os.stat(self.cgroup).st_ino
+        os.unlink(f"{self.dir}/links/{number}_clatch_egress")
+        self.inside("tc", "filter", "del", "dev", "c0", "egress")
+        self.assertEqual(self.status()["gone"]["devices"], ["c0"])
+        self.ok("attach", "--cgroup", self.cgroup, "--dev", "c0")
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+        for side in ["ingress", "egress"]:
+            self.assertEqual(self.filters("c0", side), [f"clatch_tc_{side}"])
+        self.ok("unload")
+        self.nothing_is_left()
+
     def test_killed_at_any_time(self):
         for _ in range(15):
             for verb in (["load", "--cgroup", self.cgroup, "--dev", "c0"], ["unload"]):
@@ -709,6 +772,22 @@ class Refusing(Case):
                            ("-sys_admin,-perfmon", "not permitted, CAP_PERFMON missing")]:
             wrap = ["setpriv", "--bounding-set", drop]
             self.fails(1, text, "load", "--cgroup", self.cgroup, netns=False, wrap=wrap)
+
+    def test_missing_capability_to_change(self):
+        """A part of the capabilities would do a part: rather nothing."""
+        self.load("--dev", "c0")
+        before = self.status()
+        for drop, text in [("-net_admin", "CAP_NET_ADMIN"), ("-sys_admin,-bpf", "CAP_BPF"),
+                           ("-all", "CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON")]:
+            for verb, words in [("unload", []), ("attach", ["--dev", "c1"]), ("run", []),
+                                ("detach", ["--cgroup", self.cgroup, "--dev", "c0"])]:
+                with self.subTest(verb=verb, drop=drop):
+                    enter = ["nsenter", f"--net=/run/netns/{self.netns}", "setpriv"]
+                    self.fails(1, f"Couldn't {verb}: not permitted, {text} missing", verb, *words,
+                               netns=False, wrap=[*enter, "--bounding-set", drop])
+                    self.assertEqual(self.status(), before)
+                    self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+        self.ok("unload")
 
     def test_kernel_without_a_feature(self):
         """libbpf's answers replaced by those of a kernel that lacks something."""
