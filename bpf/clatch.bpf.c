@@ -20,6 +20,7 @@ char _license[] SEC("license") = "GPL";
 #define CGROUP_PASS 1
 #define TC_ACT_UNSPEC (-1) /* pass, and let other filters on the device decide */
 #define TC_ACT_SHOT 2
+#define SOCK_RAW 3
 #define NEW_SYN_RECV 12 /* TCP_NEW_SYN_RECV: a request socket */
 
 static __always_inline int cgroup_verdict(enum clatch_verdict verdict)
@@ -30,6 +31,12 @@ static __always_inline int cgroup_verdict(enum clatch_verdict verdict)
 static __always_inline int tc_verdict(enum clatch_verdict verdict)
 {
 	return verdict == CLATCH_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* TCP and UDP; a raw socket may carry their numbers, but not their connections. */
+static __always_inline bool has_connections(struct bpf_sock *sk)
+{
+	return sk->type != SOCK_RAW && (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP);
 }
 
 /* What a packet's flow is before anything was read of it. */
@@ -75,19 +82,38 @@ static __always_inline __u64 socket_cookie(struct __sk_buff *ctx)
 	return cookie ? cookie : bpf_get_socket_cookie(ctx);
 }
 
-/* UDP's connect() ends one connection and begins another; NULL if a new latch is to be made. */
+/*
+ * The owner of a UDP latch called connect() again: if that came to pass, what it sends now begins
+ * a connection, and NULL says that a new latch is to be made.
+ */
 static __noinline struct clatch_latch *udp_renew(struct clatch_latch *l, struct bpf_sock *sk,
 						 const struct flow *f)
 {
 	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
 
-	if (!own || !own->fresh)
+	if (!own || l->cookie != f->cookie)
+		return l;
+	l->flags &= ~CLATCH_RENEW;
+	if (!own->fresh || own->wanted_port != f->tuple.remote_port ||
+	    !addr_equal(&own->wanted, &f->tuple.remote))
 		return l;
 	latch_delete(&f->tuple);
 	return NULL;
 }
 
-/* Notes the latch of a UDP socket, so that it goes with the socket. */
+/* Lets go of the latch that a UDP socket had, if it is still its own. */
+static __always_inline void udp_let_go(const struct clatch_tuple *tuple, __u64 cookie)
+{
+	struct clatch_latch *l;
+
+	if (!tuple->proto)
+		return;
+	l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	if (l && l->cookie == cookie)
+		latch_delete(tuple);
+}
+
+/* Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now. */
 static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
 {
 	struct udp_socket *own =
@@ -95,6 +121,10 @@ static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
 
 	if (!own)
 		return;
+	if (own->tuple.remote_port != f->tuple.remote_port ||
+	    own->tuple.local_port != f->tuple.local_port ||
+	    !addr_equal(&own->tuple.remote, &f->tuple.remote))
+		udp_let_go(&own->tuple, f->cookie);
 	own->tuple = f->tuple;
 	own->fresh = 0;
 }
@@ -106,22 +136,34 @@ static __always_inline bool udp_fresh(struct bpf_sock *sk)
 	return own && own->fresh;
 }
 
+static __always_inline bool udp_released(struct bpf_sock *sk)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
+
+	return own && own->released;
+}
+
 static __always_inline bool tcp_opening(__u32 state)
 {
 	return state == BPF_TCP_SYN_SENT || state == BPF_TCP_LISTEN || state == BPF_TCP_SYN_RECV;
 }
 
-/* The end of an adopted TCP connection shows in its socket's state only. */
-static __always_inline void adopted_end(struct clatch_latch *l, struct bpf_sock *sk)
+/*
+ * Nothing tells us the end of an adopted TCP connection.  Once no descriptor is left, it ends when
+ * it has been still for long enough.
+ */
+static __always_inline void adopted_end(struct __sk_buff *ctx, struct clatch_latch *l,
+					struct bpf_sock *sk)
 {
 	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
-	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT)
+	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT &&
+	    !kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_socket))
 		latch_end_in(l, UNSEEN_END_TIME);
 }
 
 /* The first protected packet of a socket's connection. */
-static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, struct flow *f,
-							enum clatch_dir dir)
+static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, struct bpf_sock *sk,
+							struct flow *f, enum clatch_dir dir)
 {
 	struct clatch_latch *l;
 	enum clatch_verdict verdict;
@@ -130,10 +172,12 @@ static __always_inline enum clatch_verdict socket_first(struct bpf_sock *sk, str
 	verdict = latch_first(f, dir, &l);
 	if (l && f->tuple.proto == IPPROTO_UDP)
 		udp_latched(sk, f);
-	if (l && f->tuple.proto == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN)
+	if (l && f->tuple.proto == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN) {
+		l->flags |= CLATCH_OPENING;
 		latch_end_in(l, LARVAL_TIME);
+	}
 	if (l)
-		adopted_end(l, sk);
+		adopted_end(ctx, l, sk);
 	return verdict;
 }
 
@@ -149,7 +193,7 @@ static __always_inline bool is_syn(const struct packet *p)
 static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock *sk,
 					 const struct packet *p, const struct flow *f)
 {
-	return sk->state == BPF_TCP_LISTEN && f->sas.count && l->state != CLATCH_LARVAL &&
+	return sk->state == BPF_TCP_LISTEN && f->sas.count && !(l->flags & CLATCH_OPENING) &&
 	       is_syn(p);
 }
 
@@ -160,7 +204,7 @@ static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock
 static __always_inline bool begins(struct bpf_sock *sk, const struct packet *p)
 {
 	if (sk->protocol == IPPROTO_UDP)
-		return sk->state == BPF_TCP_ESTABLISHED;
+		return sk->state == BPF_TCP_ESTABLISHED && !udp_released(sk);
 	return (sk->state != BPF_TCP_LISTEN || is_syn(p)) && sk->state != BPF_TCP_CLOSE;
 }
 
@@ -174,7 +218,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
+	if (!sk || !has_connections(sk))
 		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_IN, ctx->len);
 	/* Whatever stands in front of the transport header: the socket knows its connection. */
@@ -190,13 +234,15 @@ int clatch_ingress(struct __sk_buff *ctx)
 		l = NULL;
 	}
 	if (l) {
-		adopted_end(l, sk);
+		if ((l->flags & CLATCH_OPENING) && is_syn(&p))
+			latch_end_in(l, LARVAL_TIME); /* repeated */
+		adopted_end(ctx, l, sk);
 		return cgroup_verdict(latch_hold(l, &f, CLATCH_IN));
 	}
 	if (!f.sas.count || !begins(sk, &p))
 		return CGROUP_PASS;
 	f.cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
-	return cgroup_verdict(socket_first(sk, &f, CLATCH_IN));
+	return cgroup_verdict(socket_first(ctx, sk, &f, CLATCH_IN));
 }
 
 /* Is this the socket's own packet in clear, and not a header put around it? */
@@ -222,21 +268,20 @@ int clatch_egress(struct __sk_buff *ctx)
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (!sk || (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP))
+	if (!sk || !has_connections(sk))
 		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_OUT, ctx->len);
 	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_OUT))
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
-	clear = in_clear(&p, &f.tuple, sk);
-	if (clear) {
-		if (p.proto != sk->protocol && !socket_tuple(&f.tuple, sk))
-			return CGROUP_PASS;
-	} else {
+	if (!in_clear(&p, &f.tuple, sk)) {
 		if (!sk->dst_port) /* SYN-ACK: see tc egress; unconnected UDP: never latched */
 			return CGROUP_PASS;
 		sas_outbound(ctx, &f.sas, &f.tuple.remote, &p);
-		socket_tuple(&f.tuple, sk);
 	}
+	/* The socket decides whose packet it is: NAT may have changed the header. */
+	if (!socket_tuple(&f.tuple, sk) && p.proto != sk->protocol)
+		return CGROUP_PASS;
+	clear = !f.sas.count && !f.sas.unknown;
 	f.tuple.proto = sk->protocol;
 
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
@@ -244,16 +289,18 @@ int clatch_egress(struct __sk_buff *ctx)
 		return CGROUP_PASS;
 	if (clear && to_xfrm_interface(skb))
 		return CGROUP_PASS;
-	if (sk->protocol == IPPROTO_UDP) {
+	if (sk->protocol == IPPROTO_UDP && (!l || (l->flags & CLATCH_RENEW))) {
 		f.cookie = socket_cookie(ctx);
-		if (l && (l->cookie != f.cookie || (l->flags & CLATCH_RENEW)))
+		if (l)
 			l = udp_renew(l, sk, &f);
 		if (!l && clear)
 			return CGROUP_PASS;
 	}
+	if (!l && sk->protocol == IPPROTO_TCP && sk->state == BPF_TCP_CLOSE)
+		return CGROUP_PASS; /* nothing begins on a closed socket */
 	if (!l)
-		return cgroup_verdict(socket_first(sk, &f, CLATCH_OUT));
-	adopted_end(l, sk);
+		return cgroup_verdict(socket_first(ctx, sk, &f, CLATCH_OUT));
+	adopted_end(ctx, l, sk);
 	return cgroup_verdict(latch_hold(l, &f, CLATCH_OUT));
 }
 
@@ -315,8 +362,7 @@ static __always_inline bool judged_before(struct sk_buff *skb, const struct clat
 		return false;
 	sk = kcast(struct sock_common, address);
 	state = kread(sk, skc_state);
-	return state != BPF_TCP_TIME_WAIT && state != NEW_SYN_RECV &&
-	       kread(sk, skc_num) == t->local_port &&
+	return state != BPF_TCP_TIME_WAIT && kread(sk, skc_num) == t->local_port &&
 	       kread(sk, skc_dport) == bpf_htons(t->remote_port);
 }
 
@@ -380,8 +426,10 @@ static __always_inline void tcp_established(const struct clatch_tuple *tuple)
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
 
-	if (l)
-		bpf_timer_cancel(&l->end);
+	if (!l)
+		return;
+	l->flags &= ~CLATCH_OPENING;
+	bpf_timer_cancel(&l->end);
 }
 
 SEC("sockops")
@@ -396,12 +444,14 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		latch_delete(&tuple); /* of an earlier connection on this 5-tuple */
-		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		tcp_established(&tuple);
-		bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+		bpf_sock_ops_cb_flags_set(ctx,
+					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] == BPF_TCP_CLOSE)
@@ -415,48 +465,58 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
  * connect() on a UDP socket: its next packet begins a connection.  The old latch holds until then,
  * as connect() may yet fail.
  */
-static __always_inline int udp_connect(struct bpf_sock_addr *ctx)
+static __always_inline void udp_connect(struct bpf_sock_addr *ctx, const struct clatch_addr *wanted)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct udp_socket *own;
 	struct clatch_latch *l;
 
-	if (ctx->protocol != IPPROTO_UDP || !sk)
-		return 1;
+	if (!sk)
+		return;
 	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!own)
-		return 1;
+		return;
+	own->wanted = *wanted;
+	own->wanted_port = bpf_ntohs(ctx->user_port);
 	own->fresh = 1;
 	l = own->tuple.proto ? bpf_map_lookup_elem(&clatch_latches, &own->tuple) : NULL;
-	if (l && l->cookie == bpf_get_socket_cookie(ctx)) {
+	if (l && l->cookie == bpf_get_socket_cookie(ctx))
 		l->flags |= CLATCH_RENEW;
-		latch_end_in(l, RECONNECT_TIME);
-	}
-	return 1;
 }
 
 SEC("cgroup/connect4")
 int clatch_connect4(struct bpf_sock_addr *ctx)
 {
-	return udp_connect(ctx);
+	struct clatch_addr wanted;
+
+	addr_v4(&wanted, ctx->user_ip4);
+	if (ctx->protocol == IPPROTO_UDP)
+		udp_connect(ctx, &wanted);
+	return 1;
 }
 
 SEC("cgroup/connect6")
 int clatch_connect6(struct bpf_sock_addr *ctx)
 {
-	return udp_connect(ctx);
+	struct clatch_addr wanted;
+
+	words(&wanted)[0] = ctx->user_ip6[0];
+	words(&wanted)[1] = ctx->user_ip6[1];
+	words(&wanted)[2] = ctx->user_ip6[2];
+	words(&wanted)[3] = ctx->user_ip6[3];
+	if (ctx->protocol == IPPROTO_UDP)
+		udp_connect(ctx, &wanted);
+	return 1;
 }
 
 static __always_inline void udp_release(struct bpf_sock *ctx)
 {
 	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, ctx, NULL, 0);
-	struct clatch_latch *l;
 
-	if (!own || !own->tuple.proto)
+	if (!own)
 		return;
-	l = bpf_map_lookup_elem(&clatch_latches, &own->tuple);
-	if (l && l->cookie == bpf_get_socket_cookie(ctx))
-		latch_delete(&own->tuple);
+	own->released = 1;
+	udp_let_go(&own->tuple, bpf_get_socket_cookie(ctx));
 }
 
 static __always_inline void tcp_release(struct bpf_sock *ctx)

@@ -60,6 +60,7 @@ struct xfrm_algo_aead {
 };
 struct xfrm_encap_tmpl {
 	__u16 encap_type;
+	__be16 encap_sport;
 };
 struct xfrm_replay_state_esn {
 	__u32 replay_window;
@@ -126,9 +127,14 @@ struct sock_common {
 	struct clatch_addr skc_v6_daddr;
 	struct clatch_addr skc_v6_rcv_saddr;
 };
+struct socket;
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
+	struct socket *sk_socket;
+};
+struct inet_sock {
+	__be16 inet_sport;
 };
 struct rtnl_link_ops {
 	char *kind;

@@ -16,8 +16,6 @@
 #define UNSEEN_END_TIME (130 * SECOND)
 /* A closed TCP connection: a packet that is being received on another CPU must still find it. */
 #define CLOSED_TIME (SECOND / 20)
-/* A UDP socket was connected anew: the old latch, if the new one is not its own successor. */
-#define RECONNECT_TIME SECOND
 
 /* Set by the loader before the programs are verified. */
 struct settings {
@@ -39,8 +37,8 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple)
 	if (!l)
 		return;
 	w.latch = l->id;
-	report(tuple, NULL, NULL, &w);
-	bpf_map_delete_elem(&clatch_latches, tuple);
+	if (!bpf_map_delete_elem(&clatch_latches, tuple))
+		report(tuple, NULL, NULL, &w);
 }
 
 static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latch *l)

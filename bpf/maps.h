@@ -128,8 +128,10 @@ struct {
 /* What connect() said of a UDP socket, and which latch is its own; lives as long as the socket. */
 struct udp_socket {
 	struct clatch_tuple tuple; /* of its latch; proto 0 = none */
-	__u32 fresh; /* connect() was called and nothing was sent since */
-	__u32 pad;
+	struct clatch_addr wanted; /* what connect() was asked for: it may fail */
+	__u16 wanted_port;
+	__u8 fresh; /* connect() was called and nothing was sent since */
+	__u8 released; /* no descriptor is left: makes no latch any more */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -20,6 +20,7 @@
 struct packet {
 	__u32 proto; /* behind all extension headers; 0 = not IP, or a later fragment */
 	__be32 spi; /* ESP and AH; UDP: the first word of the payload */
+	__be16 sport; /* UDP: source port, behind which ESP may be */
 	__u32 tcp_flags; /* byte 13 of the TCP header */
 };
 
@@ -81,6 +82,7 @@ static __always_inline int packet_transport(struct packet *p, struct clatch_tupl
 		if (l4 + 8 > end)
 			return -1;
 		p->spi = l4 + 12 > end ? 0 : *(__be32 *)(l4 + 8);
+		p->sport = port[0];
 		break;
 	case IPPROTO_ESP:
 		if (l4 + 4 > end)
@@ -213,6 +215,8 @@ static __always_inline bool kernel_socket_tuple(struct clatch_tuple *t, __u64 ad
 	}
 	t->netns = net_cookie(kread(sk, skc_net.net));
 	t->local_port = kread(sk, skc_num);
+	if (!t->local_port) /* closed, the port given back */
+		t->local_port = bpf_ntohs(kread(kcast(struct inet_sock, address), inet_sport));
 	t->remote_port = bpf_ntohs(remote_port);
 	return true;
 }

@@ -119,33 +119,58 @@ static __always_inline __u32 sad_addr_hash(const struct clatch_addr *addr)
 	return c;
 }
 
+struct sad_search {
+	struct clatch_sa_key key;
+	__u64 node; /* to look at next, 0 = the bucket's end */
+	__u64 found;
+	__u64 matches;
+};
+
+static long sad_step(__u32 index, struct sad_search *s)
+{
+	__u64 address = s->node - bpf_core_field_offset(struct xfrm_state, byspi);
+	struct xfrm_state *x = kcast(struct xfrm_state, address);
+	struct clatch_addr dst;
+
+	(void)index;
+	if (!s->node)
+		return 1;
+	addr_xfrm(&dst, kread(x, id.daddr), kread(x, props.family));
+	if (kread(x, id.spi) == s->key.spi && kread(x, id.proto) == s->key.proto &&
+	    addr_equal(&dst, &s->key.dst)) {
+		s->found = address;
+		s->matches++;
+	}
+	s->node = (__u64)kread(kcast(struct hlist_node, s->node), next);
+	return 0;
+}
+
 /*
  * Finds a packet's SA in the kernel's own SAD by destination, SPI and protocol: always as it is
  * now.  0 where there is none, or where marks make it ambiguous.
  */
 static __always_inline __u64 sad_find(const struct clatch_sa_key *key, struct net *net)
 {
+	struct sad_search s = { .key = *key };
 	__u32 hash = key->spi ^ key->proto ^ sad_addr_hash(&key->dst);
-	__u64 bucket, node, found = 0;
+	__u64 bucket;
 
 	hash = (hash ^ (hash >> 10) ^ (hash >> 20)) & kread(net, xfrm.state_hmask);
 	bucket = (__u64)kread(net, xfrm.state_byspi) + hash * sizeof(struct hlist_head);
-	node = (__u64)kread(kcast(struct hlist_head, bucket), first);
-	for (int i = 0; node && i < SPI_CHAIN; i++) {
-		__u64 address = node - bpf_core_field_offset(struct xfrm_state, byspi);
-		struct xfrm_state *x = kcast(struct xfrm_state, address);
-		struct clatch_addr dst;
+	s.node = (__u64)kread(kcast(struct hlist_head, bucket), first);
+	bpf_loop(SPI_CHAIN, sad_step, &s, 0);
+	return !s.node && s.matches == 1 ? s.found : 0;
+}
 
-		addr_xfrm(&dst, kread(x, id.daddr), kread(x, props.family));
-		if (kread(x, id.spi) == key->spi && kread(x, id.proto) == key->proto &&
-		    addr_equal(&dst, &key->dst)) {
-			if (found)
-				return 0;
-			found = address;
-		}
-		node = (__u64)kread(kcast(struct hlist_node, node), next);
-	}
-	return node ? 0 : found;
+/* In UDP there is ESP only where the SA says so; else it is but a datagram. */
+static __always_inline bool encapsulates(struct xfrm_state *x, const struct packet *p)
+{
+	struct xfrm_encap_tmpl *encap;
+
+	if (p->proto != IPPROTO_UDP)
+		return true;
+	encap = kread(x, encap);
+	return encap && kread(encap, encap_sport) == p->sport;
 }
 
 /* The SAs of a bundle; the route's chain runs from the innermost to the outermost. */
@@ -181,8 +206,10 @@ verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int wi
 	if (with_route) {
 		sas_route(s, (__u64)kread(kcast(struct sock, sk), sk_dst_cache));
 		if (s->count && !s->unknown &&
-		    kread(kcast(struct xfrm_state, s->state[0]), id.spi) == p->spi)
+		    kread(kcast(struct xfrm_state, s->state[0]), id.spi) == p->spi &&
+		    encapsulates(kcast(struct xfrm_state, s->state[0]), p))
 			return 0;
+		s->unknown = 0;
 	}
 	net = kread(kcast(struct sock_common, sk), skc_net.net);
 	s->table.netns = kread(net, net_cookie);
@@ -191,7 +218,11 @@ verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int wi
 	s->table.proto = sa_proto(p);
 	s->count = 1;
 	s->state[0] = sad_find(&s->table, net);
-	s->unknown = !s->state[0] && !sa_table_find(&s->table);
+	if (s->state[0] ? !encapsulates(kcast(struct xfrm_state, s->state[0]), p)
+			: p->proto == IPPROTO_UDP)
+		s->count = 0; /* in clear */
+	else
+		s->unknown = !s->state[0] && !sa_table_find(&s->table);
 	return 0;
 }
 
@@ -204,7 +235,8 @@ static __always_inline void sas_outbound(struct __sk_buff *ctx, struct sas *s,
 	struct xfrm_state *x = dst ? kread(dst, xfrm) : NULL;
 
 	/* The bundle's innermost SA is the outermost header's: there is no other. */
-	if (x && kread(x, id.spi) == p->spi && kread(x, id.proto) == sa_proto(p)) {
+	if (x && kread(x, id.spi) == p->spi && kread(x, id.proto) == sa_proto(p) &&
+	    encapsulates(x, p)) {
 		s->state[0] = (__u64)x;
 		s->count = 1;
 		return;

@@ -40,6 +40,7 @@ enum clatch_cause {
 enum clatch_latch_flag {
 	CLATCH_ADOPTED = 1, /* latched in mid-flow: the connection was there before */
 	CLATCH_RENEW = 2, /* UDP: connect() was called again; the next packet out latches anew */
+	CLATCH_OPENING = 4, /* made by a SYN at a listener, the handshake is under way */
 };
 
 /* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
