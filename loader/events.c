@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include "output.h"
@@ -17,15 +18,26 @@ struct events {
 	__u32 lost_index;
 	__u64 lost; /* reported so far */
 	unsigned int left; /* of EVENTS_AT_ONCE */
+	int error; /* of the last line's output */
 };
 
+/* A pipe that is writable takes a line whole.  Errors count: then the write will say so. */
+static bool is_writable(FILE *file)
+{
+	struct pollfd out = { .fd = fileno(file), .events = POLLOUT };
+
+	return poll(&out, 1, 0) != 0;
+}
+
+/* Stops where the next line would have to wait for its reader: nobody shall wait in a write. */
 static int print_event(void *context, void *data, size_t size)
 {
 	struct events *e = context;
 
 	if (size >= sizeof(struct clatch_event))
 		output_event(&e->out, data);
-	return --e->left ? 0 : -EAGAIN;
+	e->error = output_flush(&e->out);
+	return !e->error && --e->left && is_writable(e->out.file) ? 0 : -EAGAIN;
 }
 
 static __u64 lost(const struct events *e)
@@ -81,9 +93,14 @@ static void print_lost(struct events *e)
 
 int events_receive(struct events *e)
 {
+	if (!is_writable(e->out.file))
+		return -EAGAIN;
 	e->left = EVENTS_AT_ONCE;
 	e->out.utc_offset = output_utc_offset();
 	ring_buffer__consume(e->ring);
-	print_lost(e);
+	if (e->error)
+		return e->error;
+	if (is_writable(e->out.file))
+		print_lost(e);
 	return output_flush(&e->out);
 }

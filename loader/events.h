@@ -20,7 +20,8 @@ int events_fd(const struct events *events);
 
 /*
  * Prints what is there, though not without end.  To be called from time to time as well: losses
- * show only then.  0, or -errno of writing.
+ * show only then.  0; -EAGAIN where stdout takes nothing now (what is there stays in the ring);
+ * or -errno of writing.
  */
 int events_receive(struct events *events);
 

@@ -16,6 +16,8 @@ static int print_events(struct follow *f)
 {
 	int err = events_receive(f->events);
 
+	if (err == -EAGAIN) /* whoever reads stdout stalls: until the next second */
+		return sd_event_source_set_enabled(f->ring, SD_EVENT_OFF);
 	if (err && !f->error && err != -EPIPE)
 		cli_warn(f->cli, "Couldn't write events: %s", strerror(-err));
 	if (err)
@@ -52,6 +54,8 @@ static int on_second(sd_event_source *source, uint64_t usec, void *context)
 	err = sd_event_source_set_time_relative(source, SECOND_US);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	if (err >= 0)
+		err = sd_event_source_set_enabled(f->ring, SD_EVENT_ON);
 	return err < 0 ? err : print_events(f);
 }
 
@@ -79,7 +83,8 @@ static int add_sources(struct follow *f)
 		err = sd_event_add_signal(f->loop, NULL, signals[i] | SD_EVENT_SIGNAL_PROCMASK,
 					  NULL, NULL);
 	if (err >= 0)
-		err = sd_event_add_io(f->loop, NULL, events_fd(f->events), EPOLLIN, on_events, f);
+		err = sd_event_add_io(f->loop, &f->ring, events_fd(f->events), EPOLLIN, on_events,
+				      f);
 	if (err >= 0)
 		err = sd_event_add_time_relative(f->loop, NULL, CLOCK_MONOTONIC, SECOND_US, 0,
 						 on_second, f);
@@ -112,6 +117,7 @@ int follow_run(struct follow *f)
 
 void follow_close(struct follow *f)
 {
+	sd_event_source_unref(f->ring);
 	sd_event_unref(f->loop);
 	events_close(f->events);
 	cleanup_close(&f->lost_fd);

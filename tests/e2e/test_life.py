@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 import unittest
@@ -360,7 +361,7 @@ class Evade(Case):
         """The packet in clear has another source than the socket."""
         self.protect(Shape(mode="tunnel", upper="udp"))
         self.lab.a.run("nft", "-f", "-", input="table ip n { chain p { type nat hook postrouting "
-                       f"priority 100; ip daddr {self.lab.b.net4} snat to {self.lab.a.inner4}; }}}}")
+                       f"priority 100; ip daddr {self.lab.b.net4} snat to {self.lab.a.inner4}\n }}\n }}\n")
         self.addCleanup(self.lab.a.run, "nft", "flush", "ruleset")
         with self.lab.guarded():
             a = self.lab.a.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -414,7 +415,7 @@ class Evade(Case):
             s.bind(address)
         listening.listen()
         self.lab.b.run("nft", "-f", "-", input="table inet d { chain i { type filter hook input "
-                       "priority 0; meta l4proto esp counter drop; } }")
+                       "priority 0; meta l4proto esp counter drop\n }\n }\n")
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.connect((self.lab.a.v4, 4010))
@@ -514,6 +515,24 @@ class Adopt(Case):
             ipsec.flush_policies(self.lab.a, self.lab.b)
             with self.assertRaises(PermissionError):
                 connection.a.send(b"in clear")
+
+    def test_a_reader_that_stalls_does_not_stop_run(self):
+        self.protect(UDP)
+        with Guard(self.lab, follow=False) as guard:
+            reader, writer = os.pipe2(os.O_NONBLOCK)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(writer, bytes(4096))
+            os.set_blocking(writer, True)
+            daemon = subprocess.Popen(guard._words("run", "--json"), stdout=writer)
+            os.close(writer)
+            wait_for("run to take over", lambda: guard.json("status")["daemon"])
+            self.connect("udp").exchange()
+            ipsec.states(self.lab, UDP, NEXT)
+            wait_for("new SAs", lambda: self.sas(guard) == {*FIRST, *NEXT})
+            daemon.terminate()
+            self.assertEqual(daemon.wait(20), 0)
+            os.close(reader)
 
     def test_table_full(self):
         self.protect(UDP)
