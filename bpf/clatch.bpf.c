@@ -12,7 +12,8 @@
  *   tc ingress            clear packets from the wire, full socket or not  passes
  *   tc egress             what has no full socket: RST, TIME_WAIT, SYN-ACK passes
  */
-#include "latch.h"
+#include "tcp.h"
+#include "udp.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -73,94 +74,6 @@ static __always_inline bool to_xfrm_interface(struct sk_buff *skb)
 	       (kind[0] == 'v' && kind[1] == 't' && kind[2] == 'i');
 }
 
-/* Read where the kernel keeps it; it has none until somebody asks for it. */
-static __always_inline __u64 socket_cookie(struct __sk_buff *ctx)
-{
-	struct sock_common *sk = kcast(struct sock_common, kread(kskb(ctx), sk));
-	__u64 cookie = kread(sk, skc_cookie.counter);
-
-	return cookie ? cookie : bpf_get_socket_cookie(ctx);
-}
-
-/*
- * The owner of a UDP latch called connect() again: if that came to pass, what it sends now begins
- * a connection, and NULL says that a new latch is to be made.
- */
-static __noinline struct clatch_latch *udp_renew(struct clatch_latch *l, struct bpf_sock *sk,
-						 const struct flow *f)
-{
-	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
-
-	if (!own || l->cookie != f->cookie)
-		return l;
-	l->flags &= ~CLATCH_RENEW;
-	if (!own->fresh || own->wanted_port != f->tuple.remote_port ||
-	    !addr_equal(&own->wanted, &f->tuple.remote))
-		return l;
-	latch_delete(&f->tuple);
-	return NULL;
-}
-
-/* Lets go of the latch that a UDP socket had, if it is still its own. */
-static __always_inline void udp_let_go(const struct clatch_tuple *tuple, __u64 cookie)
-{
-	struct clatch_latch *l;
-
-	if (!tuple->proto)
-		return;
-	l = bpf_map_lookup_elem(&clatch_latches, tuple);
-	if (l && l->cookie == cookie)
-		latch_delete(tuple);
-}
-
-/* Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now. */
-static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
-{
-	struct udp_socket *own =
-		bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (!own)
-		return;
-	if (own->tuple.remote_port != f->tuple.remote_port ||
-	    own->tuple.local_port != f->tuple.local_port ||
-	    !addr_equal(&own->tuple.remote, &f->tuple.remote))
-		udp_let_go(&own->tuple, f->cookie);
-	own->tuple = f->tuple;
-	own->fresh = 0;
-}
-
-static __always_inline bool udp_fresh(struct bpf_sock *sk)
-{
-	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
-
-	return own && own->fresh;
-}
-
-static __always_inline bool udp_released(struct bpf_sock *sk)
-{
-	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
-
-	return own && own->released;
-}
-
-static __always_inline bool tcp_opening(__u32 state)
-{
-	return state == BPF_TCP_SYN_SENT || state == BPF_TCP_LISTEN || state == BPF_TCP_SYN_RECV;
-}
-
-/*
- * Nothing tells us the end of an adopted TCP connection.  Once no descriptor is left, it ends when
- * it has been still for long enough.
- */
-static __always_inline void adopted_end(struct __sk_buff *ctx, struct clatch_latch *l,
-					struct bpf_sock *sk)
-{
-	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
-	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT &&
-	    !kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_socket))
-		latch_end_in(l, UNSEEN_END_TIME);
-}
-
 /* The first protected packet of a socket's connection. */
 static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, struct bpf_sock *sk,
 							struct flow *f, enum clatch_dir dir)
@@ -179,22 +92,6 @@ static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, s
 	if (l)
 		adopted_end(ctx, l, sk);
 	return verdict;
-}
-
-static __always_inline bool is_syn(const struct packet *p)
-{
-	return (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
-}
-
-/*
- * A SYN that reaches a listener opens a connection: what was latched on this 5-tuple before has
- * ended, be it in TIME_WAIT or unseen.  In clear it is judged by the old latch.
- */
-static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock *sk,
-					 const struct packet *p, const struct flow *f)
-{
-	return sk->state == BPF_TCP_LISTEN && f->sas.count && !(l->flags & CLATCH_OPENING) &&
-	       is_syn(p);
 }
 
 /*
@@ -408,30 +305,6 @@ int clatch_tc_egress(struct __sk_buff *ctx)
 	return tc_verdict(latch_hold(l, &f, CLATCH_OUT));
 }
 
-/* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
-static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 before)
-{
-	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
-	__u64 ns = CLOSED_TIME;
-
-	if (!l)
-		return;
-	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING || before == BPF_TCP_TIME_WAIT)
-		ns = TIME_WAIT_TIME;
-	if (latch_end_in(l, ns))
-		latch_delete(tuple);
-}
-
-static __always_inline void tcp_established(const struct clatch_tuple *tuple)
-{
-	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
-
-	if (!l)
-		return;
-	l->flags &= ~CLATCH_OPENING;
-	bpf_timer_cancel(&l->end);
-}
-
 SEC("sockops")
 int clatch_sockops(struct bpf_sock_ops *ctx)
 {
@@ -461,29 +334,6 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 	return 1;
 }
 
-/*
- * connect() on a UDP socket: its next packet begins a connection.  The old latch holds until then,
- * as connect() may yet fail.
- */
-static __always_inline void udp_connect(struct bpf_sock_addr *ctx, const struct clatch_addr *wanted)
-{
-	struct bpf_sock *sk = ctx->sk;
-	struct udp_socket *own;
-	struct clatch_latch *l;
-
-	if (!sk)
-		return;
-	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!own)
-		return;
-	own->wanted = *wanted;
-	own->wanted_port = bpf_ntohs(ctx->user_port);
-	own->fresh = 1;
-	l = own->tuple.proto ? bpf_map_lookup_elem(&clatch_latches, &own->tuple) : NULL;
-	if (l && l->cookie == bpf_get_socket_cookie(ctx))
-		l->flags |= CLATCH_RENEW;
-}
-
 SEC("cgroup/connect4")
 int clatch_connect4(struct bpf_sock_addr *ctx)
 {
@@ -507,34 +357,6 @@ int clatch_connect6(struct bpf_sock_addr *ctx)
 	if (ctx->protocol == IPPROTO_UDP)
 		udp_connect(ctx, &wanted);
 	return 1;
-}
-
-static __always_inline void udp_release(struct bpf_sock *ctx)
-{
-	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, ctx, NULL, 0);
-
-	if (!own)
-		return;
-	own->released = 1;
-	udp_let_go(&own->tuple, bpf_get_socket_cookie(ctx));
-}
-
-static __always_inline void tcp_release(struct bpf_sock *ctx)
-{
-	__u64 sk = (__u64)ctx; /* the context of this hook is the kernel's socket */
-	struct clatch_tuple tuple = {};
-	struct clatch_latch *l;
-
-	if (!kernel_socket_tuple(&tuple, sk))
-		return;
-	tuple.proto = IPPROTO_TCP;
-	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
-	if (!l || !(l->flags & CLATCH_ADOPTED))
-		return;
-	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_CLOSE)
-		latch_delete(&tuple);
-	else
-		latch_end_in(l, UNSEEN_END_TIME);
 }
 
 SEC("cgroup/sock_release")

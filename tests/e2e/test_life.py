@@ -3,22 +3,18 @@
 
 import contextlib
 import dataclasses
-import json
-import os
-import signal
 import socket
 import struct
-import subprocess
-import threading
 import time
 import unittest
 
 import ipsec
 from case import FIRST, LAST, NEXT, OTHER, Case
 from ipsec import Shape
-from lab import TCP, Connection, Guard, run, wait_for
+from lab import TCP, Connection, run, wait_for
 
-BASE, UDP = Shape(), Shape(upper="udp")
+BASE = Shape()
+UDP = Shape(upper="udp")
 ROUTED = Shape(mode="tunnel", if_id=42)
 
 
@@ -205,54 +201,6 @@ class Survive(Case):
         self.assertEqual(self.guard.latch(connection)["out"]["violations"], 500)
 
 
-def stream(connection, size):
-    """Sends a lot from the guarded host and back; whatever the kernel makes of large packets."""
-    sent = os.urandom(size)
-    for one, other in (connection.a, connection.b), (connection.b, connection.a):
-        sender = threading.Thread(target=one.sendall, args=(sent,))
-        sender.start()
-        received = Connection.receive(other, size)
-        sender.join()
-        if received != sent:
-            raise RuntimeError("the stream was changed")
-
-
-class Bulk(Case):
-    size = 4 << 20
-
-    def streams(self, shape):
-        connection, _, shape = self.latched(shape)
-        stream(connection, self.size)
-        latch = self.guard.latch(connection)
-        self.assertEqual((latch["in"]["violations"], latch["out"]["violations"]), (0, 0))
-        self.assertGreater(latch["out"]["bytes"], self.size)
-        self.assert_nothing_in_clear(connection)
-        ipsec.exchange_shape(self.lab, dataclasses.replace(shape, reqid=9), OTHER)
-        connection.a.sendall(b"under the wrong SA")
-        self.guard.wait_event(event="violation", latch=latch["id"], reason="sa-mismatch",
-                              direction="out")
-        self.assertNotIn(OTHER[0], self.wire.spis())
-
-    def test_transport(self):
-        self.streams(BASE)
-
-    def test_tunnel_ipv6(self):
-        self.streams(Shape(mode="tunnel", family=socket.AF_INET6))
-
-    def test_over_the_xfrm_interface(self):
-        self.streams(ROUTED)
-
-
-class BulkOffload(Bulk):
-    """With the kernel's ESP offload modules, segmentation comes after the hook."""
-
-    @classmethod
-    def setUpClass(cls):
-        run("modprobe", "-a", "esp4_offload", "esp6_offload")
-        cls.addClassCleanup(run, "rmmod", "esp4_offload", "esp6_offload")
-        super().setUpClass()
-
-
 class End(Case):
     def gone(self, connection, latch):
         self.guard.wait_event(event="closed", latch=latch["id"])
@@ -348,90 +296,6 @@ class End(Case):
         self.assert_nothing_in_clear(connection)
 
 
-class Evade(Case):
-    """Ways in which a latched connection could slip away."""
-
-    def refused(self, connection, sock=None):
-        ipsec.flush_policies(self.lab.a, self.lab.b)
-        with self.assertRaises(PermissionError):
-            (sock or connection.a).send(b"in clear")
-        self.assert_nothing_in_clear(connection)
-
-    def test_source_nat(self):
-        """The packet in clear has another source than the socket."""
-        self.protect(Shape(mode="tunnel", upper="udp"))
-        self.lab.a.run("nft", "-f", "-", input="table ip n { chain p { type nat hook postrouting "
-                       f"priority 100; ip daddr {self.lab.b.net4} snat to {self.lab.a.inner4}\n }}\n }}\n")
-        self.addCleanup(self.lab.a.run, "nft", "flush", "ruleset")
-        with self.lab.guarded():
-            a = self.lab.a.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        b = self.lab.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        for s, address in (a, (self.lab.a.v4, 4001)), (b, (self.lab.b.inner4, 4002)):
-            self.addCleanup(s.close)
-            s.settimeout(20)
-            s.bind(address)
-        a.connect((self.lab.b.inner4, 4002))
-        a.send(b"translated")
-        _, source = b.recvfrom(100)
-        self.assertEqual(source[0], self.lab.a.inner4)
-        b.sendto(b"and back", source)
-        a.recv(100)
-        self.guard.wait_event(event="latched", direction="in", state="ESTABLISHED")
-        self.wire.clear()
-        ipsec.flush_policies(self.lab.a, self.lab.b)
-        with self.assertRaises(PermissionError):
-            a.send(b"in clear")
-        self.assertFalse(self.wire.ports("udp", 4002))
-
-    def test_a_second_socket_on_the_same_connection(self):
-        connection, latch, _ = self.latched(BASE, "udp")
-        with self.lab.guarded():
-            second = self.lab.a.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        second.bind(connection.own)
-        second.connect(connection.peer)
-        second.send(b"from the second")
-        connection.b.recv(100)
-        second.close()
-        self.assertEqual(self.guard.latch(connection)["id"], latch["id"])
-        self.refused(connection)
-
-    def test_a_connect_that_fails(self):
-        connection, latch, _ = self.latched(BASE, "udp")
-        with self.assertRaises(OSError):
-            connection.a.connect(("10.9.0.255", 99))  # broadcast
-        self.assertEqual(connection.a.getpeername(), connection.peer)
-        self.refused(connection)
-        self.assertEqual(self.guard.latch(connection)["id"], latch["id"])
-
-    def test_the_syn_comes_again(self):
-        """Its SYN-ACK was lost: the handshake keeps its latch."""
-        self.protect(BASE)
-        with self.lab.guarded():
-            listening = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
-        client = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
-        for s, address in (listening, (self.lab.a.v4, 4010)), (client, (self.lab.b.v4, 4011)):
-            self.addCleanup(s.close)
-            s.bind(address)
-        listening.listen()
-        self.lab.b.run("nft", "-f", "-", input="table inet d { chain i { type filter hook input "
-                       "priority 0; meta l4proto esp counter drop\n }\n }\n")
-        client.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            client.connect((self.lab.a.v4, 4010))
-        first = self.guard.wait_event(event="latched", direction="out")
-        wait_for("two more SYNs", lambda: [x["in"]["packets"] for x in
-                                           self.guard.json("list")["latches"]
-                                           if x["local"]["port"] == 4010 and
-                                           x["in"]["packets"] >= 3])
-        self.lab.b.run("nft", "flush", "ruleset")
-        client.settimeout(60)
-        wait_for("the connection", lambda: client.connect_ex((self.lab.a.v4, 4010)) in (0, 106))
-        latches = [x["id"] for x in self.guard.json("list")["latches"]
-                   if x["local"]["port"] == 4010]
-        self.assertEqual(latches, [first["latch"]])
-
-
 class Many(Case):
     follow = False
 
@@ -463,135 +327,6 @@ class Many(Case):
             wait_for("no latch", lambda: self.guard.json("list")["latches"] == [])
         except TimeoutError:
             self.fail(f"left behind: {self.guard.json('list')['latches'][:3]}")
-
-
-class Adopt(Case):
-    guard_options = None
-
-    def adopt(self, proto):
-        self.protect(dataclasses.replace(BASE, upper=proto))
-        connection = self.connect(proto)
-        connection.exchange(b"before clatch")
-        with Guard(self.lab) as guard:
-            connection.exchange(b"with clatch")
-            latch = guard.latch(connection)
-            self.assertEqual((latch["adopted"], latch["state"]), (True, "ESTABLISHED"))
-            ipsec.flush_policies(self.lab.a, self.lab.b)
-            with contextlib.suppress(PermissionError):
-                connection.a.send(b"in clear")
-            guard.wait_event(event="violation", latch=latch["id"], reason="clear")
-            self.assert_nothing_in_clear(connection)
-
-    def test_tcp(self):
-        self.adopt("tcp")
-
-    def test_udp(self):
-        self.adopt("udp")
-
-    def test_enforcement_outlives_the_loader(self):
-        self.protect(UDP)
-        with Guard(self.lab) as guard:
-            connection = self.connect("udp")
-            connection.exchange()
-            os.kill(guard.process.pid, signal.SIGKILL)
-            guard.process.wait()
-            self.assertFalse(guard.json("status")["daemon"])
-            ipsec.flush_policies(self.lab.a, self.lab.b)
-            with self.assertRaises(PermissionError):
-                connection.a.send(b"in clear")
-            self.assert_nothing_in_clear(connection)
-            self.assertEqual(guard.counters()["clear"], 1)
-            guard.process.stdout.close()
-            guard.start_run()
-            self.assertEqual(guard.latch(connection)["state"], "BROKEN")
-
-    def test_terminated_run_leaves_enforcement(self):
-        self.protect(UDP)
-        with Guard(self.lab) as guard:
-            connection = self.connect("udp")
-            connection.exchange()
-            guard.process.terminate()
-            self.assertEqual(guard.process.wait(20), 0)
-            ipsec.flush_policies(self.lab.a, self.lab.b)
-            with self.assertRaises(PermissionError):
-                connection.a.send(b"in clear")
-
-    def test_a_reader_that_stalls_does_not_stop_run(self):
-        self.protect(UDP)
-        with Guard(self.lab, follow=False) as guard:
-            reader, writer = os.pipe2(os.O_NONBLOCK)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    os.write(writer, bytes(4096))
-            os.set_blocking(writer, True)
-            daemon = subprocess.Popen(guard._words("run", "--json"), stdout=writer)
-            os.close(writer)
-            wait_for("run to take over", lambda: guard.json("status")["daemon"])
-            self.connect("udp").exchange()
-            ipsec.states(self.lab, UDP, NEXT)
-            wait_for("new SAs", lambda: self.sas(guard) == {*FIRST, *NEXT})
-            daemon.terminate()
-            self.assertEqual(daemon.wait(20), 0)
-            os.close(reader)
-
-    def test_table_full(self):
-        self.protect(UDP)
-        with Guard(self.lab, "--max-latches", "1") as guard:
-            first, second = self.connect("udp"), self.connect("udp")
-            first.exchange()
-            second.exchange()
-            self.assertIsNone(guard.latch(second))
-            event = guard.wait_event(event="violation", reason="table-full")
-            self.assertEqual((event["verdict"], event["latch"]), ("pass", None))
-            self.assertGreater(guard.counters()["table-full"], 0)
-            guard.forget()
-            self.demand_protection(guard)
-            with self.assertRaises(PermissionError):
-                second.a.send(b"unwatched")
-            guard.wait_event(event="violation", reason="table-full", verdict="drop")
-            first.exchange(b"the latched one goes on")
-
-    @staticmethod
-    def demand_protection(guard):
-        """Rule 0: all of UDP, require ipsec.  include/clatch/rule.h has the layout."""
-        rule = struct.pack("=32s16s16sBBBBHHHHB3x", b"all", bytes(16), bytes(16), 0, 0, 17, 1,
-                           0, 65535, 0, 65535, 1)
-        run("bpftool", "map", "update", "pinned", f"{guard.bpffs}/clatch_rules", "key", "hex",
-            "00", "00", "00", "00", "value", "hex", *(f"{byte:02x}" for byte in rule))
-
-    def sas(self, guard):
-        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_sas").stdout
-        return {socket.ntohl(e["formatted"]["value"]["spi"]) for e in json.loads(dump)}
-
-    def test_sa_table_follows_the_kernel(self):
-        self.protect(UDP)
-        with Guard(self.lab) as guard:
-            self.assertEqual(self.sas(guard), set(FIRST))
-            ipsec.states(self.lab, UDP, NEXT)
-            wait_for("new SAs", lambda: self.sas(guard) == {*FIRST, *NEXT})
-            self.lab.a.ip(f"xfrm state delete src {self.lab.a.v4} dst {self.lab.b.v4} proto esp "
-                          f"spi {FIRST[0]:#x}")
-            wait_for("a deleted SA", lambda: self.sas(guard) == {FIRST[1], *NEXT})
-            self.lab.a.ip("xfrm state flush")
-            wait_for("flushed SAs", lambda: not self.sas(guard))
-
-    def test_sa_table_recovers_from_an_overrun(self):
-        """The daemon is stopped while more happens than its socket holds."""
-        with Guard(self.lab) as guard:
-            os.kill(guard.process.pid, signal.SIGSTOP)
-            for start in range(0x10000, 0x10000 + 4000, 1000):
-                self.lab.a.ip(*(f"xfrm state add src {self.lab.a.v4} dst {self.lab.b.v4} proto esp "
-                                f"spi {spi:#x} {ipsec.GCM.format(spi)}"
-                                for spi in range(start, start + 1000)))
-            self.lab.a.ip("xfrm state flush")
-            ipsec.states(self.lab, UDP, FIRST)
-            os.kill(guard.process.pid, signal.SIGCONT)
-            wait_for("the table to be true", lambda: self.sas(guard) == set(FIRST))
-
-    def test_load_alone_fills_the_sa_table(self):
-        self.protect(UDP)
-        with Guard(self.lab, follow=False) as guard:
-            self.assertEqual(self.sas(guard), set(FIRST))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Connections older than clatch, and clatch without its processes; the SA table."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import unittest
+
+import ipsec
+from case import FIRST, NEXT, Case
+from ipsec import Shape
+from lab import Guard, run, wait_for
+
+BASE = Shape()
+UDP = Shape(upper="udp")
+
+
+class Adopt(Case):
+    guard_options = None
+
+    def adopt(self, proto):
+        self.protect(dataclasses.replace(BASE, upper=proto))
+        connection = self.connect(proto)
+        connection.exchange(b"before clatch")
+        with Guard(self.lab) as guard:
+            connection.exchange(b"with clatch")
+            latch = guard.latch(connection)
+            self.assertEqual((latch["adopted"], latch["state"]), (True, "ESTABLISHED"))
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            with contextlib.suppress(PermissionError):
+                connection.a.send(b"in clear")
+            guard.wait_event(event="violation", latch=latch["id"], reason="clear")
+            self.assert_nothing_in_clear(connection)
+
+    def test_tcp(self):
+        self.adopt("tcp")
+
+    def test_udp(self):
+        self.adopt("udp")
+
+    def test_enforcement_outlives_the_loader(self):
+        self.protect(UDP)
+        with Guard(self.lab) as guard:
+            connection = self.connect("udp")
+            connection.exchange()
+            os.kill(guard.process.pid, signal.SIGKILL)
+            guard.process.wait()
+            self.assertFalse(guard.json("status")["daemon"])
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"in clear")
+            self.assert_nothing_in_clear(connection)
+            self.assertEqual(guard.counters()["clear"], 1)
+            guard.process.stdout.close()
+            guard.start_run()
+            self.assertEqual(guard.latch(connection)["state"], "BROKEN")
+
+    def test_terminated_run_leaves_enforcement(self):
+        self.protect(UDP)
+        with Guard(self.lab) as guard:
+            connection = self.connect("udp")
+            connection.exchange()
+            guard.process.terminate()
+            self.assertEqual(guard.process.wait(20), 0)
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"in clear")
+
+    def test_a_reader_that_stalls_does_not_stop_run(self):
+        self.protect(UDP)
+        with Guard(self.lab, follow=False) as guard:
+            reader, writer = os.pipe2(os.O_NONBLOCK)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(writer, bytes(4096))
+            os.set_blocking(writer, True)
+            daemon = subprocess.Popen(guard._words("run", "--json"), stdout=writer)
+            os.close(writer)
+            wait_for("run to take over", lambda: guard.json("status")["daemon"])
+            self.connect("udp").exchange()
+            ipsec.states(self.lab, UDP, NEXT)
+            wait_for("new SAs", lambda: self.sas(guard) == {*FIRST, *NEXT})
+            daemon.terminate()
+            self.assertEqual(daemon.wait(20), 0)
+            os.close(reader)
+
+    def test_table_full(self):
+        self.protect(UDP)
+        with Guard(self.lab, "--max-latches", "1") as guard:
+            first, second = self.connect("udp"), self.connect("udp")
+            first.exchange()
+            second.exchange()
+            self.assertIsNone(guard.latch(second))
+            event = guard.wait_event(event="violation", reason="table-full")
+            self.assertEqual((event["verdict"], event["latch"]), ("pass", None))
+            self.assertGreater(guard.counters()["table-full"], 0)
+            guard.forget()
+            self.demand_protection(guard)
+            with self.assertRaises(PermissionError):
+                second.a.send(b"unwatched")
+            guard.wait_event(event="violation", reason="table-full", verdict="drop")
+            first.exchange(b"the latched one goes on")
+
+    @staticmethod
+    def demand_protection(guard):
+        """Rule 0: all of UDP, require ipsec.  include/clatch/rule.h has the layout."""
+        rule = struct.pack("=32s16s16sBBBBHHHHB3x", b"all", bytes(16), bytes(16), 0, 0, 17, 1,
+                           0, 65535, 0, 65535, 1)
+        run("bpftool", "map", "update", "pinned", f"{guard.bpffs}/clatch_rules", "key", "hex",
+            "00", "00", "00", "00", "value", "hex", *(f"{byte:02x}" for byte in rule))
+
+    def sas(self, guard):
+        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_sas").stdout
+        return {socket.ntohl(e["formatted"]["value"]["spi"]) for e in json.loads(dump)}
+
+    def test_sa_table_follows_the_kernel(self):
+        self.protect(UDP)
+        with Guard(self.lab) as guard:
+            self.assertEqual(self.sas(guard), set(FIRST))
+            ipsec.states(self.lab, UDP, NEXT)
+            wait_for("new SAs", lambda: self.sas(guard) == {*FIRST, *NEXT})
+            self.lab.a.ip(f"xfrm state delete src {self.lab.a.v4} dst {self.lab.b.v4} proto esp "
+                          f"spi {FIRST[0]:#x}")
+            wait_for("a deleted SA", lambda: self.sas(guard) == {FIRST[1], *NEXT})
+            self.lab.a.ip("xfrm state flush")
+            wait_for("flushed SAs", lambda: not self.sas(guard))
+
+    def test_sa_table_recovers_from_an_overrun(self):
+        """The daemon is stopped while more happens than its socket holds."""
+        with Guard(self.lab) as guard:
+            os.kill(guard.process.pid, signal.SIGSTOP)
+            for start in range(0x10000, 0x10000 + 4000, 1000):
+                self.lab.a.ip(*(f"xfrm state add src {self.lab.a.v4} dst {self.lab.b.v4} proto esp "
+                                f"spi {spi:#x} {ipsec.GCM.format(spi)}"
+                                for spi in range(start, start + 1000)))
+            self.lab.a.ip("xfrm state flush")
+            ipsec.states(self.lab, UDP, FIRST)
+            os.kill(guard.process.pid, signal.SIGCONT)
+            wait_for("the table to be true", lambda: self.sas(guard) == set(FIRST))
+
+    def test_load_alone_fills_the_sa_table(self):
+        self.protect(UDP)
+        with Guard(self.lab, follow=False) as guard:
+            self.assertEqual(self.sas(guard), set(FIRST))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
