@@ -46,6 +46,7 @@ def cleared(name, given, proto="tcp", **more):
 
 TUNNEL = Shape(mode="tunnel")
 ROUTED = Shape(mode="tunnel", if_id=42)
+ROUTED6 = Shape(mode="tunnel", if_id=42, family=V6)
 ROWS = [
     *cleared("policy flushed, TCP", BASE),
     *cleared("policy flushed, UDP", BASE, "udp"),
@@ -63,6 +64,7 @@ ROWS = [
     *cleared("policy flushed, AH around ESP", Shape(nested=True)),
     *cleared("route taken from the xfrm interface", ROUTED),
     *cleared("route taken from the xfrm interface, UDP", ROUTED, "udp"),
+    *cleared("route taken from the xfrm interface, IPv6", ROUTED6),
     *changed("reqid", ("reqid",), reqid=9),
     *changed("reqid, UDP", ("reqid",), "udp", reqid=9),
     *changed("key length", ("aead_key_bits",), suite=ipsec.GCM256),
@@ -83,6 +85,7 @@ ROWS = [
     *changed("reqid, IPv6", ("reqid",), base=Shape(family=V6), reqid=9),
     *changed("reqid, tunnel", ("reqid",), base=TUNNEL, reqid=9),
     *changed("reqid, over the xfrm interface", ("reqid",), base=ROUTED, reqid=9),
+    *changed("reqid, over the xfrm interface, IPv6 UDP", ("reqid",), "udp", ROUTED6, reqid=9),
 ]
 
 

@@ -124,7 +124,7 @@ class Begin(Case):
         self.assertFalse([x for x in latches if x["remote"]["port"] == 5353])
 
 
-class Survive(Case):
+class Rekeying(Case):
     def rekeyed(self, shape, proto):
         connection, latch, shape = self.latched(shape, proto)
         spis = [FIRST, NEXT, LAST, (0x1301, 0x2301)]
@@ -142,6 +142,20 @@ class Survive(Case):
         self.assertEqual(after["out"]["sa"][-1]["spi"], f"{spis[-1][0]:#010x}")  # ESP
         self.assertEqual(after["in"]["sa"][-1]["spi"], f"{spis[-1][1]:#010x}")
 
+
+class RekeyWithoutRun(Rekeying):
+    """The SA table is as old as `load`: the new SAs are found in the kernel's own SAD."""
+
+    follow = False
+
+    def test_over_the_xfrm_interface(self):
+        self.rekeyed(ROUTED, "udp")
+
+    def test_over_the_xfrm_interface_ipv6(self):
+        self.rekeyed(dataclasses.replace(ROUTED, family=socket.AF_INET6), "tcp")
+
+
+class Survive(Rekeying):
     def test_rekeys_udp(self):
         self.rekeyed(BASE, "udp")  # a lost datagram would end the exchange
 
