@@ -305,7 +305,9 @@ class End(Case):
         connection.b.send(b"nobody reads this")
         wait_for("the data", lambda: connection.readable(connection.a, 1))
         ipsec.flush_policies(self.lab.a, self.lab.b)
-        connection.close()
+        connection.a.close()
+        self.guard.wait_event(event="violation", latch=latch["id"], reason="clear",
+                              direction="out")  # the reset
         self.gone(connection, latch)
         self.assert_nothing_in_clear(connection)
 
