@@ -195,6 +195,11 @@ class Survive(Rekeying):
         self.assertEqual(event["causes"], ["out-clear"])
         self.assertEqual(self.guard.latch(connection)["state"], "ESTABLISHED")
 
+
+
+class Report(Case):
+    """With nothing else that could be counted."""
+
     def test_repeats_are_merged_and_counted_exactly(self):
         connection, latch, _ = self.latched(BASE, "udp")
         before = self.guard.counters()["clear"]
