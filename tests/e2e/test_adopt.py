@@ -43,6 +43,30 @@ class Adopt(Case):
     def test_udp(self):
         self.adopt("udp")
 
+    def test_an_adopted_client_that_is_reset_leaves_nothing(self):
+        """Its port was the kernel's choice, and is given back before the socket is released."""
+        self.protect(BASE)
+        listening = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(listening.close)
+        listening.bind((self.lab.b.v4, 4020))
+        listening.listen()
+        with self.lab.guarded():
+            client = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(client.close)
+        client.connect((self.lab.b.v4, 4020))
+        accepted, _ = listening.accept()
+        with Guard(self.lab) as guard:
+            client.send(b"adopted")
+            self.assertEqual(accepted.recv(100), b"adopted")
+            self.assertEqual([x["adopted"] for x in guard.json("list")["latches"]], [True])
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            with self.assertRaises(ConnectionResetError):
+                client.recv(100)
+            client.close()
+            guard.wait_event(event="closed")
+            self.assertEqual(guard.json("list")["latches"], [])
+
     def test_enforcement_outlives_the_loader(self):
         self.protect(UDP)
         with Guard(self.lab) as guard:
