@@ -11,7 +11,10 @@
  *   cgroup/sock_release   close() of the last descriptor             -
  *   tc ingress            clear packets from the wire, full socket or not  passes
  *   tc egress             what has no full socket: RST, TIME_WAIT, SYN-ACK passes
+ *   control               orders of user space, by BPF_PROG_TEST_RUN; attached nowhere
  */
+#include "control.h"
+#include "sctp.h"
 #include "tcp.h"
 #include "udp.h"
 
@@ -34,10 +37,15 @@ static __always_inline int tc_verdict(enum clatch_verdict verdict)
 	return verdict == CLATCH_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-/* TCP and UDP; a raw socket may carry their numbers, but not their connections. */
+static __always_inline bool is_latched_transport(__u32 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+/* A raw socket may carry a transport's number, but not its connections. */
 static __always_inline bool has_connections(struct bpf_sock *sk)
 {
-	return sk->type != SOCK_RAW && (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP);
+	return sk->type != SOCK_RAW && is_latched_transport(sk->protocol);
 }
 
 /* What a packet's flow is before anything was read of it. */
@@ -54,7 +62,7 @@ static __always_inline void flow_init(struct flow *f, struct packet *p, enum cla
 	f->len = len;
 	p->proto = 0;
 	p->spi = 0;
-	p->tcp_flags = 0;
+	p->first = 0;
 }
 
 /*
@@ -78,17 +86,19 @@ static __always_inline bool to_xfrm_interface(struct sk_buff *skb)
 static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, struct bpf_sock *sk,
 							struct flow *f, enum clatch_dir dir)
 {
+	bool listener =
+		dir == CLATCH_IN && f->tuple.proto != IPPROTO_UDP && sk->state == BPF_TCP_LISTEN;
 	struct clatch_latch *l;
 	enum clatch_verdict verdict;
 
-	f->adopted = f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : !tcp_opening(sk->state);
-	verdict = latch_first(f, dir, &l);
+	if (f->tuple.proto != IPPROTO_SCTP)
+		f->adopted =
+			f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : !tcp_opening(sk->state);
+	verdict = latch_first(ctx, f, dir, listener ? listener_id(ctx, f->tuple.proto) : 0, &l);
 	if (l && f->tuple.proto == IPPROTO_UDP)
 		udp_latched(sk, f);
-	if (l && f->tuple.proto == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN) {
-		l->flags |= CLATCH_OPENING;
-		latch_end_in(l, LARVAL_TIME);
-	}
+	if (l && listener)
+		listener_spawned(ctx, l, f->tuple.proto);
 	if (l)
 		adopted_end(ctx, l, sk);
 	return verdict;
@@ -103,6 +113,39 @@ static __always_inline bool begins(struct bpf_sock *sk, const struct packet *p)
 	if (sk->protocol == IPPROTO_UDP)
 		return sk->state == BPF_TCP_ESTABLISHED && !udp_released(sk);
 	return (sk->state != BPF_TCP_LISTEN || is_syn(p)) && sk->state != BPF_TCP_CLOSE;
+}
+
+/* A SYN in clear that opens a connection which its rule wants protected. */
+static __always_inline bool tcp_refused(struct bpf_sock *sk, const struct packet *p,
+					const struct clatch_tuple *tuple)
+{
+	return sk->protocol == IPPROTO_TCP && sk->state == BPF_TCP_LISTEN && is_syn(p) &&
+	       rule_demands_protection(rule_find(tuple));
+}
+
+/* The same for SCTP, whose packets' headers alone tell the pair. */
+static __always_inline enum clatch_verdict sctp_ingress(struct __sk_buff *ctx, struct bpf_sock *sk,
+							struct flow *f, const struct packet *p)
+{
+	enum sctp_phase phase = sctp_receiving(p);
+	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
+	enum clatch_verdict verdict;
+
+	if (!l && f->sas.count && (phase == SCTP_BEGINS || phase == SCTP_GOES_ON)) {
+		f->adopted = phase == SCTP_GOES_ON;
+		return socket_first(ctx, sk, f, CLATCH_IN);
+	}
+	if (!l)
+		return !f->sas.count && p->first == SCTP_INIT &&
+				       rule_demands_protection(rule_find(&f->tuple))
+			       ? unwatched(f, CLATCH_CLEAR)
+			       : CLATCH_PASS;
+	if (p->first != SCTP_INIT && p->first != SCTP_INIT_ACK && f->sas.count)
+		l->flags &= ~CLATCH_OPENING; /* the peer has an association */
+	verdict = latch_hold(ctx, l, f, CLATCH_IN);
+	if (verdict == CLATCH_PASS)
+		sctp_held(ctx, l, f, phase);
+	return verdict;
 }
 
 SEC("cgroup_skb/ingress")
@@ -120,22 +163,28 @@ int clatch_ingress(struct __sk_buff *ctx)
 	flow_init(&f, &p, CLATCH_IN, ctx->len);
 	/* Whatever stands in front of the transport header: the socket knows its connection. */
 	if ((packet_parse(ctx, &p, &f.tuple, 0, CLATCH_IN) || p.proto != sk->protocol) &&
-	    !socket_tuple(&f.tuple, sk))
+	    (sk->protocol == IPPROTO_SCTP || !socket_tuple(&f.tuple, sk)))
 		return cgroup_verdict(unreadable());
 	f.tuple.proto = sk->protocol;
 	sas_inbound(ctx, &f.sas);
 
+	if (sk->protocol == IPPROTO_SCTP)
+		return cgroup_verdict(sctp_ingress(ctx, sk, &f, &p));
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
 	if (l && syn_replaces(l, sk, &p, &f)) {
-		latch_delete(&f.tuple);
+		latch_delete(&f.tuple, CLATCH_END_REPLACED);
 		l = NULL;
 	}
+	if (l && sk->state == BPF_TCP_CLOSE && sk->protocol == IPPROTO_UDP)
+		l = udp_disconnected(l, &f, socket_cookie(ctx));
 	if (l) {
 		if ((l->flags & CLATCH_OPENING) && is_syn(&p))
 			latch_end_in(l, LARVAL_TIME); /* repeated */
 		adopted_end(ctx, l, sk);
-		return cgroup_verdict(latch_hold(l, &f, CLATCH_IN));
+		return cgroup_verdict(latch_hold(ctx, l, &f, CLATCH_IN));
 	}
+	if (!f.sas.count && tcp_refused(sk, &p, &f.tuple))
+		return cgroup_verdict(unwatched(&f, CLATCH_CLEAR));
 	if (!f.sas.count || !begins(sk, &p))
 		return CGROUP_PASS;
 	f.cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
@@ -153,6 +202,47 @@ static __always_inline bool in_clear(const struct packet *p, const struct clatch
 	return sk->protocol == IPPROTO_UDP && t->local_port == sk->src_port;
 }
 
+/* What a UDP socket sends whose latch was closed by order: its connection is gone, and its port. */
+static __always_inline enum clatch_verdict closed_verdict(void)
+{
+	enum clatch_verdict verdict = audit ? CLATCH_AUDIT : CLATCH_DROP;
+
+	count_reason(CLATCH_REASON_BROKEN, verdict);
+	return verdict;
+}
+
+/* The same for SCTP, whose association tells the pair; an INIT-ACK has none yet, and no data. */
+static __always_inline enum clatch_verdict sctp_egress(struct __sk_buff *ctx, struct bpf_sock *sk,
+						       struct flow *f, const struct packet *p)
+{
+	int phase = sctp_sending(&f->tuple, (__u64)kread(kskb(ctx), sk), p->proto == IPPROTO_SCTP);
+	bool clear = !f->sas.count && !f->sas.unknown;
+	struct clatch_latch *l;
+
+	if (phase == SCTP_UNKNOWN && p->proto != IPPROTO_SCTP)
+		return CLATCH_PASS;
+	f->tuple.proto = IPPROTO_SCTP;
+	l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
+	if (clear && to_xfrm_interface(kskb(ctx)))
+		return CLATCH_PASS;
+	if (!l && clear)
+		return (phase == SCTP_OPENS || phase == SCTP_BEGINS) &&
+				       rule_demands_protection(rule_find(&f->tuple))
+			       ? unwatched(f, CLATCH_CLEAR)
+			       : CLATCH_PASS;
+	if (!l && phase == SCTP_ENDS)
+		return CLATCH_PASS;
+	if (!l && phase == SCTP_OPENS && !f->sas.unknown)
+		l = sctp_opens(&f->tuple);
+	if (!l) {
+		f->adopted = phase == SCTP_GOES_ON;
+		return socket_first(ctx, sk, f, CLATCH_OUT);
+	}
+	/* Dropped or not: an association that sends lives, and has ended where it says so. */
+	sctp_held(ctx, l, f, phase);
+	return latch_hold(ctx, l, f, CLATCH_OUT);
+}
+
 SEC("cgroup_skb/egress")
 int clatch_egress(struct __sk_buff *ctx)
 {
@@ -167,14 +257,18 @@ int clatch_egress(struct __sk_buff *ctx)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || !has_connections(sk))
 		return CGROUP_PASS;
+	if (sk->state == BPF_TCP_CLOSE && sk->protocol == IPPROTO_UDP && udp_closed(ctx, sk))
+		return cgroup_verdict(closed_verdict());
 	flow_init(&f, &p, CLATCH_OUT, ctx->len);
 	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_OUT))
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
 	if (!in_clear(&p, &f.tuple, sk)) {
-		if (!sk->dst_port) /* SYN-ACK: see tc egress; unconnected UDP: never latched */
-			return CGROUP_PASS;
+		if (!sk->dst_port && sk->protocol != IPPROTO_SCTP)
+			return CGROUP_PASS; /* SYN-ACK: see tc egress; unconnected UDP: no latch */
 		sas_outbound(ctx, &f.sas, &f.tuple.remote, &p);
 	}
+	if (sk->protocol == IPPROTO_SCTP)
+		return cgroup_verdict(sctp_egress(ctx, sk, &f, &p));
 	/* The socket decides whose packet it is: NAT may have changed the header. */
 	if (!socket_tuple(&f.tuple, sk) && p.proto != sk->protocol)
 		return CGROUP_PASS;
@@ -186,6 +280,11 @@ int clatch_egress(struct __sk_buff *ctx)
 		return CGROUP_PASS;
 	if (clear && to_xfrm_interface(skb))
 		return CGROUP_PASS;
+	if (l && sk->state == BPF_TCP_CLOSE && sk->protocol == IPPROTO_UDP) {
+		l = udp_disconnected(l, &f, socket_cookie(ctx));
+		if (!l)
+			return CGROUP_PASS;
+	}
 	if (sk->protocol == IPPROTO_UDP && (!l || (l->flags & CLATCH_RENEW))) {
 		f.cookie = socket_cookie(ctx);
 		if (l)
@@ -198,7 +297,7 @@ int clatch_egress(struct __sk_buff *ctx)
 	if (!l)
 		return cgroup_verdict(socket_first(ctx, sk, &f, CLATCH_OUT));
 	adopted_end(ctx, l, sk);
-	return cgroup_verdict(latch_hold(l, &f, CLATCH_OUT));
+	return cgroup_verdict(latch_hold(ctx, l, &f, CLATCH_OUT));
 }
 
 /*
@@ -221,11 +320,6 @@ static __always_inline bool tc_parse(struct __sk_buff *ctx, struct packet *p, st
 	return true;
 }
 
-static __always_inline bool latched_transport(const struct packet *p)
-{
-	return p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP;
-}
-
 /*
  * Inbound in clear on a latched 5-tuple, whoever would take it.  What has a sec_path is left to
  * the cgroup hook, which knows the socket.  Audit mode drops nothing, and counts there too.
@@ -237,7 +331,7 @@ int clatch_tc_ingress(struct __sk_buff *ctx)
 	struct packet p;
 	struct flow f;
 
-	if (audit || !tc_parse(ctx, &p, &f, CLATCH_IN) || !latched_transport(&p))
+	if (audit || !tc_parse(ctx, &p, &f, CLATCH_IN) || !is_latched_transport(p.proto))
 		return TC_ACT_UNSPEC;
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
 	if (!l)
@@ -245,7 +339,7 @@ int clatch_tc_ingress(struct __sk_buff *ctx)
 	sas_inbound(ctx, &f.sas);
 	if (f.sas.count || f.sas.unknown)
 		return TC_ACT_UNSPEC;
-	return tc_verdict(latch_hold(l, &f, CLATCH_IN));
+	return tc_verdict(latch_hold(ctx, l, &f, CLATCH_IN));
 }
 
 /* Was this packet judged by the cgroup hook?  Only asked in audit mode, which lets it come here. */
@@ -258,6 +352,8 @@ static __always_inline bool judged_before(struct sk_buff *skb, const struct clat
 	if (!address)
 		return false;
 	sk = kcast(struct sock_common, address);
+	if (t->proto == IPPROTO_SCTP)
+		return true; /* whatever pair it is of */
 	state = kread(sk, skc_state);
 	return state != BPF_TCP_TIME_WAIT && kread(sk, skc_num) == t->local_port &&
 	       kread(sk, skc_dport) == bpf_htons(t->remote_port);
@@ -278,7 +374,7 @@ static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, s
 	l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
 	if (!l)
 		return TC_ACT_UNSPEC;
-	return tc_verdict(latch_hold(l, f, CLATCH_OUT));
+	return tc_verdict(latch_hold(ctx, l, f, CLATCH_OUT));
 }
 
 SEC("tc")
@@ -293,7 +389,7 @@ int clatch_tc_egress(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	if (p.proto == IPPROTO_ESP || p.proto == IPPROTO_AH)
 		return tc_syn_ack(ctx, &p, &f);
-	if (!latched_transport(&p))
+	if (!is_latched_transport(p.proto))
 		return TC_ACT_UNSPEC;
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
 	if (!l)
@@ -302,7 +398,12 @@ int clatch_tc_egress(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	if (audit && judged_before(skb, &f.tuple))
 		return TC_ACT_UNSPEC;
-	return tc_verdict(latch_hold(l, &f, CLATCH_OUT));
+	return tc_verdict(latch_hold(ctx, l, &f, CLATCH_OUT));
+}
+
+static __always_inline void follow_state(struct bpf_sock_ops *ctx)
+{
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
 SEC("sockops")
@@ -311,20 +412,30 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 	struct tcp_sock *sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
 	struct clatch_tuple tuple = {};
 
-	if (!sk || !kernel_socket_tuple(&tuple, (__u64)sk))
+	if (!sk)
+		return 1;
+	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
+		listener_begins((__u64)sk, IPPROTO_TCP);
+		follow_state(ctx);
+		return 1;
+	}
+	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[0] == BPF_TCP_LISTEN) {
+		listener_ends((__u64)sk, IPPROTO_TCP);
+		return 1;
+	}
+	if (!kernel_socket_tuple(&tuple, (__u64)sk))
 		return 1;
 	tuple.proto = IPPROTO_TCP;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		latch_delete(&tuple); /* of an earlier connection on this 5-tuple */
-		bpf_sock_ops_cb_flags_set(ctx,
-					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		latch_delete(&tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
+		tcp_demand(&tuple);
+		follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		tcp_established(&tuple);
-		bpf_sock_ops_cb_flags_set(ctx,
-					  ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] == BPF_TCP_CLOSE)
@@ -366,5 +477,18 @@ int clatch_sock_release(struct bpf_sock *ctx)
 		udp_release(ctx);
 	else if (ctx->protocol == IPPROTO_TCP)
 		tcp_release(ctx);
+	else if (ctx->protocol == IPPROTO_SCTP)
+		sctp_release(ctx);
 	return 1;
+}
+
+SEC("tc")
+int clatch_control(struct __sk_buff *ctx)
+{
+	int found = 0;
+
+	for (__u32 i = 0; i < CLATCH_MAX_ORDERS; i++)
+		if (ctx->len >= ETH_HLEN + (i + 1) * sizeof(struct clatch_order))
+			found += order_carry_out(ctx, i);
+	return found;
 }

@@ -174,10 +174,15 @@ struct what {
 	__u8 reason; /* enum clatch_reason */
 	__u8 verdict; /* enum clatch_verdict */
 	__u8 causes; /* enum clatch_cause */
+	__u8 cause; /* one of them */
+	__u8 old_state; /* enum clatch_state */
 	__u8 state; /* enum clatch_state */
 	__u8 direction; /* enum clatch_dir */
-	__u8 pad[2];
+	__u8 end; /* enum clatch_end */
+	__u8 pad[3];
+	__u32 fields; /* enum clatch_field, where the packet's SAs do not tell */
 	__u64 latch; /* id, or 0 */
+	__u64 other; /* of struct clatch_event */
 };
 
 /*
@@ -192,25 +197,34 @@ verified_once int event_fill(struct clatch_event *e, const struct clatch_tuple *
 		return 0;
 	e->tuple = *tuple;
 	e->latch = w->latch;
+	e->other = w->other;
 	e->type = w->type;
 	e->reason = w->reason;
 	e->direction = w->direction;
 	e->verdict = w->verdict;
 	e->causes = w->causes;
+	e->cause = w->cause;
+	e->old_state = w->old_state;
 	e->state = w->state;
+	e->end = w->end;
+	e->fields = w->fields;
 	e->count = 1;
 	if (side)
 		event_expected(e, side);
 	if (s)
 		event_got(e, s);
-	if (w->reason == CLATCH_SA_MISMATCH)
+	if (w->reason == CLATCH_SA_MISMATCH && s)
 		event_fields(e);
 	return 0;
 }
 
-/* Reports once, or merges with a report of the same kind under way; event_fill()'s arguments. */
-verified_once int report(const struct clatch_tuple *tuple, const struct clatch_side *side,
-			 const struct sas *s, const struct what *w)
+/*
+ * Reports once, or merges with a report of the same kind under way; event_fill()'s arguments, and
+ * the SA that was found, where that is not a packet's.
+ */
+verified_once int report_found(const struct clatch_tuple *tuple, const struct clatch_side *side,
+			       const struct sas *s, const struct what *w,
+			       const struct clatch_sa *found)
 {
 	struct report_key key = {};
 	struct report *r;
@@ -234,6 +248,10 @@ verified_once int report(const struct clatch_tuple *tuple, const struct clatch_s
 		return 0;
 	}
 	event_fill(&r->event, tuple, side, s, w);
+	if (found) {
+		r->event.got[0] = *found;
+		r->event.got_count = 1;
+	}
 	event_send(&r->event);
 	if (w->type != CLATCH_EV_VIOLATION) {
 		bpf_map_delete_elem(&clatch_reports, &key);
@@ -243,6 +261,12 @@ verified_once int report(const struct clatch_tuple *tuple, const struct clatch_s
 	bpf_timer_set_callback(&r->second, report_second);
 	bpf_timer_start(&r->second, SECOND, 0);
 	return 0;
+}
+
+static __always_inline void report(const struct clatch_tuple *tuple, const struct clatch_side *side,
+				   const struct sas *s, const struct what *w)
+{
+	report_found(tuple, side, s, w, NULL);
 }
 
 #endif

@@ -15,7 +15,9 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
-struct list_head;
+struct list_head {
+	struct list_head *next;
+};
 struct hlist_node {
 	struct hlist_node *next;
 };
@@ -61,6 +63,7 @@ struct xfrm_algo_aead {
 struct xfrm_encap_tmpl {
 	__u16 encap_type;
 	__be16 encap_sport;
+	__be16 encap_dport;
 };
 struct xfrm_replay_state_esn {
 	__u32 replay_window;
@@ -133,6 +136,51 @@ struct sock {
 	struct dst_entry *sk_dst_cache;
 	struct socket *sk_socket;
 };
+
+/* SCTP: the types of its module are in the kernel's own BTF. */
+struct sockaddr_in___sctp {
+	__u16 sin_family;
+	struct {
+		__be32 s_addr;
+	} sin_addr;
+};
+struct sockaddr_in6___sctp {
+	struct clatch_addr sin6_addr;
+};
+union sctp_addr {
+	struct sockaddr_in___sctp v4;
+	struct sockaddr_in6___sctp v6;
+};
+enum sctp_state { SCTP_STATE_ANY };
+struct sctp_transport {
+	struct list_head transports;
+	union sctp_addr ipaddr;
+	union sctp_addr saddr;
+	struct dst_entry *dst;
+	int state;
+};
+struct sctp_bind_addr {
+	__u16 port;
+};
+struct sctp_ep_common {
+	struct sctp_bind_addr bind_addr;
+};
+struct sctp_association {
+	struct sctp_ep_common base;
+	struct list_head asocs;
+	struct {
+		__u16 port;
+		struct list_head transport_addr_list;
+		struct sctp_transport *last_sent_to;
+	} peer;
+	enum sctp_state state;
+};
+struct sctp_endpoint {
+	struct list_head asocs;
+};
+struct sctp_sock {
+	struct sctp_endpoint *ep;
+};
 struct inet_sock {
 	__be16 inet_sport;
 };
@@ -149,6 +197,7 @@ struct sk_buff {
 	struct net_device *dev;
 	struct skb_ext *extensions;
 	__u8 active_extensions;
+	__u16 transport_header;
 	__u16 network_header;
 	__u16 mac_header;
 };

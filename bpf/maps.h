@@ -7,6 +7,7 @@
 #define CLATCH_BPF_MAPS_H
 
 #include "kernel.h"
+#include <clatch/control.h>
 #include <clatch/event.h>
 #include <clatch/latch.h>
 #include <clatch/meta.h>
@@ -125,7 +126,10 @@ struct {
 	__type(value, struct clatch_stat);
 } clatch_stats SEC(".maps");
 
-/* What connect() said of a UDP socket, and which latch is its own; lives as long as the socket. */
+/*
+ * What connect() said of a UDP socket, and which latch is its own; of a TCP listener that is older
+ * than its latch, the latch alone.  Lives as long as the socket.
+ */
 struct udp_socket {
 	struct clatch_tuple tuple; /* of its latch; proto 0 = none */
 	struct clatch_addr wanted; /* what connect() was asked for: it may fail */
@@ -139,6 +143,14 @@ struct {
 	__type(key, int);
 	__type(value, struct udp_socket);
 } clatch_sockets SEC(".maps");
+
+/* The order that is being carried out: too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clatch_order);
+} clatch_orders SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -21,7 +21,7 @@ struct packet {
 	__u32 proto; /* behind all extension headers; 0 = not IP, or a later fragment */
 	__be32 spi; /* ESP and AH; UDP: the first word of the payload */
 	__be16 sport; /* UDP: source port, behind which ESP may be */
-	__u32 tcp_flags; /* byte 13 of the TCP header */
+	__u32 first; /* TCP: byte 13 of its header, the flags; SCTP: the type of its first chunk */
 };
 
 #define TCP_FLAG_BYTE_SYN 0x02
@@ -76,7 +76,12 @@ static __always_inline int packet_transport(struct packet *p, struct clatch_tupl
 	case IPPROTO_TCP:
 		if (l4 + 14 > end)
 			return -1;
-		p->tcp_flags = ((__u8 *)l4)[13];
+		p->first = ((__u8 *)l4)[13];
+		break;
+	case IPPROTO_SCTP:
+		if (l4 + 13 > end)
+			return -1;
+		p->first = ((__u8 *)l4)[12];
 		break;
 	case IPPROTO_UDP:
 		if (l4 + 8 > end)

@@ -3,7 +3,7 @@
 #ifndef CLATCH_BPF_TCP_H
 #define CLATCH_BPF_TCP_H
 
-#include "latch.h"
+#include "listener.h"
 
 static __always_inline bool tcp_opening(__u32 state)
 {
@@ -25,7 +25,8 @@ static __always_inline void adopted_end(struct __sk_buff *ctx, struct clatch_lat
 
 static __always_inline bool is_syn(const struct packet *p)
 {
-	return (p->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+	return p->proto == IPPROTO_TCP &&
+	       (p->first & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
 }
 
 /*
@@ -50,7 +51,24 @@ static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 b
 	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING || before == BPF_TCP_TIME_WAIT)
 		ns = TIME_WAIT_TIME;
 	if (latch_end_in(l, ns))
-		latch_delete(tuple);
+		latch_delete(tuple, CLATCH_END_RELEASED);
+}
+
+/* A connection begins that its rule wants protected: held from its very first packet. */
+static __always_inline void tcp_demand(const struct clatch_tuple *tuple)
+{
+	struct birth birth = { .step = CLATCH_STEP_OPEN, .flags = CLATCH_DEMANDED };
+	struct what w = { .type = CLATCH_EV_LATCHED, .direction = CLATCH_OUT };
+	struct clatch_latch *l;
+
+	if (!rule_demands_protection(rule_find(tuple)))
+		return;
+	l = latch_create(tuple, &birth);
+	if (!l)
+		return;
+	w.latch = l->id;
+	w.state = l->state;
+	report(tuple, NULL, NULL, &w);
 }
 
 static __always_inline void tcp_established(const struct clatch_tuple *tuple)
@@ -69,14 +87,20 @@ static __always_inline void tcp_release(struct bpf_sock *ctx)
 	struct clatch_tuple tuple = {};
 	struct clatch_latch *l;
 
-	if (!kernel_socket_tuple(&tuple, sk))
+	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_LISTEN) {
+		listener_released(sk, IPPROTO_TCP);
 		return;
+	}
+	if (!kernel_socket_tuple(&tuple, sk)) {
+		listener_released_late(ctx);
+		return;
+	}
 	tuple.proto = IPPROTO_TCP;
 	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
 	if (!l || !(l->flags & CLATCH_ADOPTED))
 		return;
 	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_CLOSE)
-		latch_delete(&tuple);
+		latch_delete(&tuple, CLATCH_END_RELEASED);
 	else
 		latch_end_in(l, UNSEEN_END_TIME);
 }

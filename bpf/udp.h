@@ -29,7 +29,7 @@ static __noinline struct clatch_latch *udp_renew(struct clatch_latch *l, struct 
 	if (!own->fresh || own->wanted_port != f->tuple.remote_port ||
 	    !addr_equal(&own->wanted, &f->tuple.remote))
 		return l;
-	latch_delete(&f->tuple);
+	latch_delete(&f->tuple, CLATCH_END_REPLACED);
 	return NULL;
 }
 
@@ -42,7 +42,7 @@ static __always_inline void udp_let_go(const struct clatch_tuple *tuple, __u64 c
 		return;
 	l = bpf_map_lookup_elem(&clatch_latches, tuple);
 	if (l && l->cookie == cookie)
-		latch_delete(tuple);
+		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
 /* Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now. */
@@ -59,6 +59,40 @@ static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
 		udp_let_go(&own->tuple, f->cookie);
 	own->tuple = f->tuple;
 	own->fresh = 0;
+}
+
+/*
+ * Disconnected by connect() with AF_UNSPEC, which no hook sees: the latch goes at the socket's next
+ * packet.  NULL if it went.  One that was closed by order is kept, so that later sends fail.
+ */
+static __noinline struct clatch_latch *udp_disconnected(struct clatch_latch *l,
+							const struct flow *f, __u64 cookie)
+{
+	if (l->cookie != cookie || l->state == CLATCH_CLOSED)
+		return l;
+	latch_delete(&f->tuple, CLATCH_END_RELEASED);
+	return NULL;
+}
+
+/*
+ * A packet of a socket without a connection: the latch that it had goes, whatever protects the
+ * packet.  True if that was closed by order: then it sends no more, connected or not.
+ */
+static __noinline bool udp_closed(struct __sk_buff *ctx, struct bpf_sock *sk)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
+	struct clatch_latch *l;
+
+	if (!own || !own->tuple.proto)
+		return false;
+	l = bpf_map_lookup_elem(&clatch_latches, &own->tuple);
+	if (!l)
+		return false;
+	if (l->state == CLATCH_CLOSED)
+		return !own->fresh;
+	if (l->cookie == socket_cookie(ctx))
+		latch_delete(&own->tuple, CLATCH_END_RELEASED);
+	return false;
 }
 
 static __always_inline bool udp_fresh(struct bpf_sock *sk)

@@ -19,6 +19,7 @@ struct events {
 	__u64 lost; /* reported so far */
 	unsigned int left; /* of EVENTS_AT_ONCE */
 	int error; /* of the last line's output */
+	struct events_watch watch; /* nobody's, where its functions are NULL */
 };
 
 /* A pipe that is writable takes a line whole.  Errors count: then the write will say so. */
@@ -34,8 +35,11 @@ static int print_event(void *context, void *data, size_t size)
 {
 	struct events *e = context;
 
-	if (size >= sizeof(struct clatch_event))
-		output_event(&e->out, data);
+	if (size < sizeof(struct clatch_event))
+		return 0;
+	if (e->watch.visit)
+		e->watch.visit(e->watch.context, data);
+	output_event(&e->out, data);
 	e->error = output_flush(&e->out);
 	return !e->error && --e->left && is_writable(e->out.file) ? 0 : -EAGAIN;
 }
@@ -69,6 +73,11 @@ int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, b
 	return 0;
 }
 
+void events_watch(struct events *e, const struct events_watch *watch)
+{
+	e->watch = *watch;
+}
+
 void events_close(struct events *e)
 {
 	if (!e)
@@ -82,13 +91,21 @@ int events_fd(const struct events *e)
 	return ring_buffer__epoll_fd(e->ring);
 }
 
+void events_missed(const struct events *e)
+{
+	if (e->watch.missed)
+		e->watch.missed(e->watch.context);
+}
+
 static void print_lost(struct events *e)
 {
 	__u64 now = lost(e);
 
-	if (now != e->lost)
-		output_lost(&e->out, now - e->lost);
+	if (now == e->lost)
+		return;
+	output_lost(&e->out, now - e->lost);
 	e->lost = now;
+	events_missed(e);
 }
 
 int events_receive(struct events *e)

@@ -3,6 +3,7 @@
 #ifndef CLATCH_EVENTS_H
 #define CLATCH_EVENTS_H
 
+#include <clatch/event.h>
 #include <stdbool.h>
 #include <linux/types.h>
 
@@ -13,6 +14,19 @@ struct events;
  * map @lost_fd counts what found no room; what it has now is not reported.  0 or -errno.
  */
 int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, bool json);
+/*
+ * Beside being printed: @visit is called for each event; @missed when events were lost, or wait
+ * because the reader of stdout stalls.
+ */
+struct events_watch {
+	void (*visit)(void *context, const struct clatch_event *event);
+	void (*missed)(void *context);
+	void *context;
+};
+void events_watch(struct events *events, const struct events_watch *watch);
+/* The reader has stalled for long: calls @missed. */
+void events_missed(const struct events *events);
+
 void events_close(struct events *events);
 
 /* For an event loop: readable when there is something in the ring. */

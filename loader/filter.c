@@ -8,6 +8,7 @@
 
 #include "addr.h"
 #include "names.h"
+#include "parts.h"
 
 /* Digits only: no sign, no blanks, nothing behind them but @end. */
 static int parse_number(const char **text, unsigned long max, unsigned int *number)
@@ -103,9 +104,24 @@ int filter_parse_endpoint(struct filter_endpoint *endpoint, const char *text)
 	return 0;
 }
 
+int filter_parse_id(__u64 *id, const char *text)
+{
+	unsigned long long n;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || *end)
+		return -EINVAL;
+	*id = n;
+	return 0;
+}
+
 int filter_parse_state(unsigned int *states, const char *text)
 {
-	for (unsigned int i = 0; i < CLATCH_STATES; i++) {
+	for (unsigned int i = CLATCH_NONE + 1; i < CLATCH_STATES; i++) {
 		if (!strcasecmp(text, name_state(i))) {
 			*states |= 1U << i;
 			return 0;
@@ -116,13 +132,15 @@ int filter_parse_state(unsigned int *states, const char *text)
 
 int filter_parse_proto(__u32 *proto, const char *text)
 {
-	if (!strcasecmp(text, name_proto(IPPROTO_TCP)))
-		*proto = IPPROTO_TCP;
-	else if (!strcasecmp(text, name_proto(IPPROTO_UDP)))
-		*proto = IPPROTO_UDP;
-	else
-		return -EINVAL;
-	return 0;
+	static const __u32 protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP };
+
+	for (size_t i = 0; i < sizeof(protos) / sizeof(protos[0]); i++) {
+		if (!strcasecmp(text, name_proto(protos[i]))) {
+			*proto = protos[i];
+			return 0;
+		}
+	}
+	return -EINVAL;
 }
 
 static bool endpoint_matches(const struct filter_endpoint *e, const struct clatch_addr *addr,
@@ -131,11 +149,10 @@ static bool endpoint_matches(const struct filter_endpoint *e, const struct clatc
 	return addr_in_prefix(addr, &e->addr, e->bits) && (!e->has_port || e->port == port);
 }
 
-/* A listener has no remote end: ::/0 and the like are not it either. */
-static bool remote_matches(const struct filter_endpoint *e, const struct clatch_tuple *tuple,
-			   const struct clatch_latch *latch)
+/* A listener, CLOSED or not, has no remote end: ::/0 and the like are not it either. */
+static bool remote_matches(const struct filter_endpoint *e, const struct clatch_tuple *tuple)
 {
-	if (latch->state == CLATCH_LISTENER)
+	if (tuple_is_listener(tuple))
 		return !e->bits && !e->has_port;
 	return endpoint_matches(e, &tuple->remote, tuple->remote_port);
 }
@@ -146,5 +163,5 @@ bool filter_matches(const struct filter *f, const struct clatch_tuple *tuple,
 	return (!f->states || f->states & (1U << latch->state)) &&
 	       (!f->proto || f->proto == tuple->proto) &&
 	       endpoint_matches(&f->local, &tuple->local, tuple->local_port) &&
-	       remote_matches(&f->remote, tuple, latch);
+	       remote_matches(&f->remote, tuple);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which latches a user wants to see. */
+/* Which latches a user means. */
 #ifndef CLATCH_FILTER_H
 #define CLATCH_FILTER_H
 
@@ -28,7 +28,11 @@ struct filter {
  * brackets, [2001:db8::]/32:80.  0, or -EINVAL with *endpoint as it was.
  */
 int filter_parse_endpoint(struct filter_endpoint *endpoint, const char *text);
+/* A latch's number; likewise. */
+int filter_parse_id(__u64 *id, const char *text);
+/* NONE is no state that a latch could be seen in. */
 int filter_parse_state(unsigned int *states, const char *text);
+/* tcp, udp, sctp */
 int filter_parse_proto(__u32 *proto, const char *text);
 
 bool filter_matches(const struct filter *f, const struct clatch_tuple *tuple,

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "map.h"
@@ -12,12 +13,25 @@
 
 #define SECOND_US 1000000ULL
 
+/* Whoever reads stdout stalls: events wait in the ring until it takes more. */
+static int wait_for_reader(struct follow *f, bool wait)
+{
+	int err;
+
+	f->stalled = wait;
+	err = sd_event_source_set_enabled(f->ring, wait ? SD_EVENT_OFF : SD_EVENT_ON);
+
+	if (err >= 0 && f->writable)
+		err = sd_event_source_set_enabled(f->writable, wait ? SD_EVENT_ON : SD_EVENT_OFF);
+	return err;
+}
+
 static int print_events(struct follow *f)
 {
 	int err = events_receive(f->events);
 
-	if (err == -EAGAIN) /* whoever reads stdout stalls: until the next second */
-		return sd_event_source_set_enabled(f->ring, SD_EVENT_OFF);
+	if (err == -EAGAIN)
+		return wait_for_reader(f, true);
 	if (err && !f->error && err != -EPIPE)
 		cli_warn(f->cli, "Couldn't write events: %s", strerror(-err));
 	if (err)
@@ -29,6 +43,14 @@ static int on_events(sd_event_source *source, int fd, uint32_t revents, void *co
 {
 	(void)source, (void)fd, (void)revents;
 	return print_events(context);
+}
+
+static int on_writable(sd_event_source *source, int fd, uint32_t revents, void *context)
+{
+	int err = wait_for_reader(context, false);
+
+	(void)source, (void)fd, (void)revents;
+	return err < 0 ? err : print_events(context);
 }
 
 /* The pin is gone, or is another load's. */
@@ -51,11 +73,13 @@ static int on_second(sd_event_source *source, uint64_t usec, void *context)
 	f->gone = is_gone(f);
 	if (f->gone)
 		return sd_event_exit(f->loop, 0);
+	if (f->stalled)
+		events_missed(f->events);
 	err = sd_event_source_set_time_relative(source, SECOND_US);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 	if (err >= 0)
-		err = sd_event_source_set_enabled(f->ring, SD_EVENT_ON);
+		err = wait_for_reader(f, false);
 	return err < 0 ? err : print_events(f);
 }
 
@@ -85,6 +109,10 @@ static int add_sources(struct follow *f)
 	if (err >= 0)
 		err = sd_event_add_io(f->loop, &f->ring, events_fd(f->events), EPOLLIN, on_events,
 				      f);
+	/* a file can always be written to, and epoll takes none */
+	if (err >= 0 &&
+	    !sd_event_add_io(f->loop, &f->writable, STDOUT_FILENO, EPOLLOUT, on_writable, f))
+		err = sd_event_source_set_enabled(f->writable, SD_EVENT_OFF);
 	if (err >= 0)
 		err = sd_event_add_time_relative(f->loop, NULL, CLOCK_MONOTONIC, SECOND_US, 0,
 						 on_second, f);
@@ -118,6 +146,7 @@ int follow_run(struct follow *f)
 void follow_close(struct follow *f)
 {
 	sd_event_source_unref(f->ring);
+	sd_event_source_unref(f->writable);
 	sd_event_unref(f->loop);
 	events_close(f->events);
 	cleanup_close(&f->lost_fd);

@@ -15,6 +15,8 @@ struct follow {
 	const struct cli *cli;
 	sd_event *loop; /* the caller may add sources */
 	sd_event_source *ring; /* of events; off while stdout takes nothing */
+	sd_event_source *writable; /* stdout; on while it takes nothing */
+	bool stalled; /* the reader of stdout */
 	struct events *events;
 	int lost_fd;
 	__u32 instance; /* the id of its clatch_meta map */

@@ -2,6 +2,8 @@
 #include "latches.h"
 
 #include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup.h"
@@ -34,6 +36,50 @@ void latches_close(struct latches *l)
 	cleanup_close(&l->suites);
 	cleanup_close(&l->rules);
 	cleanup_close(&l->sas);
+	free(l->known);
+}
+
+/* Room for the suite @index, which the table has: so there is a limit. */
+static int make_room(struct latches *l, __u32 index)
+{
+	__u32 count = index + 1 > 2 * l->known_count ? index + 1 : 2 * l->known_count;
+	struct clatch_suite *known = reallocarray(l->known, count, sizeof(*known));
+
+	if (!known)
+		return -ENOMEM;
+	memset(known + l->known_count, 0, (count - l->known_count) * sizeof(*known));
+	l->known = known;
+	l->known_count = count;
+	return 0;
+}
+
+static void find_suite(struct latches *l, struct clatch_suite *suite, __u32 index)
+{
+	if (index < l->known_count && l->known[index].proto) {
+		*suite = l->known[index];
+		return;
+	}
+	if (bpf_map_lookup_elem(l->suites, &index, suite)) {
+		*suite = (struct clatch_suite){};
+		return;
+	}
+	if (index < l->known_count || !make_room(l, index))
+		l->known[index] = *suite;
+}
+
+void latches_resolve(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
+		     const struct clatch_side *side)
+{
+	for (__u64 i = 0; i < side->count && i < CLATCH_MAX_NEST; i++) {
+		const struct clatch_sa_ref *ref = &side->sa[i];
+
+		find_suite(l, &sas[i].suite, ref->suite);
+		sas[i].spi = ref->spi;
+		sas[i].reqid = ref->reqid;
+		sas[i].if_id = ref->if_id;
+	}
+	sas[0].src = side->src;
+	sas[0].dst = side->dst;
 }
 
 /*
@@ -57,23 +103,14 @@ static void sa_addresses(const struct latches *l, struct clatch_sa *sa, __u64 ne
 	sa->dst = entry.dst;
 }
 
-static void resolve_side(const struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
-			 __u64 netns, struct clatch_side *side)
+static void resolve_side(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST], __u64 netns,
+			 struct clatch_side *side)
 {
 	if (side->count > CLATCH_MAX_NEST)
 		side->count = CLATCH_MAX_NEST;
-	for (__u64 i = 0; i < side->count; i++) {
-		const struct clatch_sa_ref *ref = &side->sa[i];
-
-		bpf_map_lookup_elem(l->suites, &ref->suite, &sas[i].suite);
-		sas[i].spi = ref->spi;
-		sas[i].reqid = ref->reqid;
-		sas[i].if_id = ref->if_id;
-		if (i)
-			sa_addresses(l, &sas[i], netns, side);
-	}
-	sas[0].src = side->src;
-	sas[0].dst = side->dst;
+	latches_resolve(l, sas, side);
+	for (__u64 i = 1; i < side->count; i++)
+		sa_addresses(l, &sas[i], netns, side);
 }
 
 static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], __u32 index)
@@ -86,7 +123,7 @@ static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], _
 }
 
 struct walk {
-	const struct latches *latches;
+	struct latches *latches;
 	const struct filter *filter;
 	latch_visit *visit;
 	void *context;
@@ -109,11 +146,32 @@ static int visit(void *context, const void *key, const void *value)
 	return w->visit(w->context, &view);
 }
 
-int latches_each(const struct latches *l, const struct filter *filter, latch_visit *visitor,
+int latches_each(struct latches *l, const struct filter *filter, latch_visit *visitor,
 		 void *context)
 {
 	struct walk w = { l, filter, visitor, context };
 
 	return map_each(l->latches, sizeof(struct clatch_tuple), sizeof(struct clatch_latch), visit,
 			&w);
+}
+
+struct raw_walk {
+	latch_walk_visit *visit;
+	void *context;
+};
+
+static int visit_raw(void *context, const void *key, const void *value)
+{
+	const struct raw_walk *w = context;
+	const struct clatch_latch *latch = value;
+
+	return latch->id ? w->visit(w->context, key, latch) : 0; /* 0: just being made */
+}
+
+int latches_walk(const struct latches *l, latch_walk_visit *visitor, void *context)
+{
+	struct raw_walk w = { visitor, context };
+
+	return map_each(l->latches, sizeof(struct clatch_tuple), sizeof(struct clatch_latch),
+			visit_raw, &w);
 }

@@ -18,17 +18,19 @@ struct latch_view {
 	char rule[CLATCH_RULE_NAME]; /* "" = none */
 };
 
-/* The maps' file descriptors. */
+/* The maps' file descriptors, and a copy of the suites that were asked for: none ever changes. */
 struct latches {
 	int latches;
 	int suites;
 	int rules;
 	int sas;
+	struct clatch_suite *known; /* by index; proto 0 = not asked for yet */
+	__u32 known_count;
 };
 
 #define LATCHES_INIT                                                                               \
 	{                                                                                          \
-		-1, -1, -1, -1                                                                     \
+		-1, -1, -1, -1, NULL, 0                                                            \
 	}
 
 /* Opens the pinned maps. 0 or -errno. */
@@ -39,7 +41,21 @@ void latches_close(struct latches *l);
 typedef int latch_visit(void *context, const struct latch_view *view);
 
 /* Calls @visit for every latch that @filter lets through.  0, what @visit returned, or -errno. */
-int latches_each(const struct latches *l, const struct filter *filter, latch_visit *visit,
-		 void *context);
+int latches_each(struct latches *l, const struct filter *filter, latch_visit *visit, void *context);
+
+/*
+ * The same for all latches, as they stand in the map and only until @visit returns: no memory is
+ * copied and nothing is looked up, as 100,000 of them are judged at each change of policy.
+ */
+typedef int latch_walk_visit(void *context, const struct clatch_tuple *tuple,
+			     const struct clatch_latch *latch);
+int latches_walk(const struct latches *l, latch_walk_visit *visit, void *context);
+
+/*
+ * What a side has recorded into @sas, side->count of them; a suite that is not in the table is all
+ * zero.  The addresses of SAs inside the outermost one are not touched.
+ */
+void latches_resolve(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
+		     const struct clatch_side *side);
 
 #endif

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* clatch-loader list: the latches, all or some. */
-#include <errno.h>
 #include <string.h>
 
 #include "latches.h"
@@ -34,7 +33,7 @@ static int parse_filter(const struct cli *cli, const struct words *w, struct fil
 					 "ESTABLISHED, BROKEN, CLOSED",
 					 w->states.items[i]);
 	if (w->proto && filter_parse_proto(&f->proto, w->proto))
-		return cli_usage(cli, "--proto '%s' is neither tcp nor udp", w->proto);
+		return cli_usage(cli, "--proto '%s' is none of tcp, udp, sctp", w->proto);
 	status = parse_endpoint(cli, "local", w->local, &f->local);
 	return status ? status : parse_endpoint(cli, "remote", w->remote, &f->remote);
 }
@@ -71,9 +70,9 @@ static int print_latches(const struct cli *cli, const struct filter *f)
 static int list(struct cli *cli, int argc, char **argv, struct words *w)
 {
 	const struct cli_option table[] = {
-		{ "state", "STATE", "LISTENER, LARVAL, ESTABLISHED, BROKEN (several times)",
+		{ "state", "STATE", "LISTENER, LARVAL, ESTABLISHED, BROKEN, CLOSED (several times)",
 		  OPT_LIST, &w->states, 0, 0 },
-		{ "proto", "tcp|udp", "only this transport", OPT_STRING, &w->proto, 0, 0 },
+		{ "proto", "tcp|udp|sctp", "only this transport", OPT_STRING, &w->proto, 0, 0 },
 		{ "local", "END", "only with this local end, " FILTER_ENDPOINT, OPT_STRING,
 		  &w->local, 0, 0 },
 		{ "remote", "END", "only with this remote end", OPT_STRING, &w->remote, 0, 0 },

@@ -13,6 +13,7 @@ static const struct cli_verb verbs[] = {
 	{ "status", "", "say what is loaded, what is guarded, and what was dropped", cmd_status },
 	{ "list", "", "list the latches", cmd_list },
 	{ "show", "ID", "show one latch in full", cmd_show },
+	{ "close", "[ID]...", "end connections, as if their peers had reset them", cmd_close },
 	{ "monitor", "", "print events as they happen", cmd_monitor },
 	{ "run", "", "stay, follow the kernel's SAs and print events; load first if need be",
 	  cmd_run },
@@ -32,9 +33,9 @@ static void print_usage(FILE *out, const char *program)
 		program);
 	for (size_t i = 0; i < VERBS; i++) {
 		snprintf(left, sizeof(left), "%s %s", verbs[i].name, verbs[i].arguments);
-		fprintf(out, "  %-10s %s\n", left, verbs[i].help);
+		fprintf(out, "  %-13s %s\n", left, verbs[i].help);
 	}
-	fprintf(out, "  %-10s %s\n  %-10s %s\n\n", "help", "this text, or that of a command",
+	fprintf(out, "  %-13s %s\n  %-13s %s\n\n", "help", "this text, or that of a command",
 		"--version", "the version");
 	fprintf(out, "Every command: -j, --json; --bpffs DIR (default " CLATCH_DEFAULT_BPFFS
 		     "); -h, --help\nExit status: 0 done, 1 failed, 2 wrong command line\n");

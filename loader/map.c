@@ -7,7 +7,7 @@
 
 #include "cleanup.h"
 
-#define FIRST_BATCH 256
+#define FIRST_BATCH 1024
 
 struct batch {
 	int fd;

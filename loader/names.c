@@ -27,9 +27,9 @@ static const char *const reasons[] = {
 };
 
 static const char *const states[] = {
-	[CLATCH_LISTENER] = "LISTENER",	      [CLATCH_LARVAL] = "LARVAL",
-	[CLATCH_ESTABLISHED] = "ESTABLISHED", [CLATCH_BROKEN] = "BROKEN",
-	[CLATCH_CLOSED] = "CLOSED",
+	[CLATCH_NONE] = "NONE",	    [CLATCH_LISTENER] = "LISTENER",
+	[CLATCH_LARVAL] = "LARVAL", [CLATCH_ESTABLISHED] = "ESTABLISHED",
+	[CLATCH_BROKEN] = "BROKEN", [CLATCH_CLOSED] = "CLOSED",
 };
 
 static const char *const verdicts[] = {
@@ -59,7 +59,16 @@ static const char *const modes[] = {
 	[XFRM_MODE_IPTFS_6_14] = "iptfs",
 };
 
-static const char *const causes[] = { "out-clear", "out-mismatch" };
+static const char *const causes[] = {
+	"out-clear", "out-mismatch", "policy", "sa-conflict", "dead-peer",
+};
+
+static const char *const ends[] = {
+	[CLATCH_END_NONE] = "none",	    [CLATCH_END_RELEASED] = "released",
+	[CLATCH_END_REPLACED] = "replaced", [CLATCH_END_EXPIRED] = "expired",
+	[CLATCH_END_ADMIN] = "admin",	    [CLATCH_END_RESET] = "reset-after",
+	[CLATCH_END_GONE] = "gone",
+};
 
 /* As the SA's keys in JSON. */
 static const char *const fields[] = {
@@ -74,15 +83,15 @@ static const char *const encaps[] = {
 };
 
 static const char *const protos[] = {
-	[IPPROTO_TCP] = "tcp",
-	[IPPROTO_UDP] = "udp",
-	[IPPROTO_ESP] = "esp",
-	[IPPROTO_AH] = "ah",
+	[IPPROTO_TCP] = "tcp", [IPPROTO_UDP] = "udp", [IPPROTO_SCTP] = "sctp",
+	[IPPROTO_ESP] = "esp", [IPPROTO_AH] = "ah",
 };
 
 _Static_assert(ARRAY_SIZE(reasons) == CLATCH_REASONS, "every reason has a name");
 _Static_assert(ARRAY_SIZE(states) == CLATCH_STATES, "every state has a name");
 _Static_assert(ARRAY_SIZE(events) == CLATCH_EV_TYPES, "every event has a name");
+_Static_assert(1 << (ARRAY_SIZE(causes) - 1) == CLATCH_CAUSE_DEAD_PEER, "every cause has a name");
+_Static_assert(ARRAY_SIZE(ends) == CLATCH_ENDS, "every end has a name");
 _Static_assert(1 << (ARRAY_SIZE(fields) - 1) == CLATCH_FIELD_IF_ID, "every field has a name");
 
 static const char *name(const char *const *names, size_t count, unsigned int i)
@@ -130,6 +139,11 @@ const char *name_mode(unsigned int mode)
 const char *name_cause(unsigned int bit)
 {
 	return bit_name(causes, ARRAY_SIZE(causes), bit);
+}
+
+const char *name_end(unsigned int end)
+{
+	return name(ends, ARRAY_SIZE(ends), end);
 }
 
 const char *name_field(unsigned int bit)

@@ -6,14 +6,15 @@
 #include <clatch/event.h>
 
 const char *name_reason(unsigned int reason); /* "clear", "sa-mismatch", … */
-const char *name_state(unsigned int state); /* "LARVAL", … */
+const char *name_state(unsigned int state); /* "LARVAL", …; "NONE" is no latch */
 const char *name_verdict(unsigned int verdict);
 const char *name_event(unsigned int type);
 const char *name_dir(unsigned int dir); /* "in", "out" */
 const char *name_mode(unsigned int mode); /* XFRM mode: "transport", "tunnel", "beet" … */
 const char *name_cause(unsigned int bit); /* one bit of enum clatch_cause: "out-clear", … */
+const char *name_end(unsigned int end); /* "released", "admin", … */
 const char *name_field(unsigned int bit); /* one bit of enum clatch_field: "reqid", … */
 const char *name_encap(unsigned int encap); /* "udp", "tcp", …; NULL = none */
-const char *name_proto(unsigned int proto); /* "tcp", "udp", "esp", "ah" */
+const char *name_proto(unsigned int proto); /* "tcp", "udp", "sctp", "esp", "ah" */
 
 #endif

@@ -11,8 +11,8 @@ void text_latch(struct output *o, const struct latch_view *view);
 void text_event(struct output *o, const struct clatch_event *event);
 void text_lost(struct output *o, __s64 utc_ns, __u64 count);
 
-/* Without the end of line; @netns: the network namespace's cookie, too. */
-void json_latch(struct output *o, const struct latch_view *view, bool netns);
+/* Without the end of line; @all: as `show` has it, with what `list` leaves out. */
+void json_latch(struct output *o, const struct latch_view *view, bool all);
 void json_event(struct output *o, const struct clatch_event *event);
 void json_lost(struct output *o, __s64 utc_ns, __u64 count);
 

@@ -36,6 +36,12 @@ static void put_time(json *to, const char *key, __s64 utc_ns, bool micros)
 	put_string(to, key, time_text(text, utc_ns, micros));
 }
 
+/* null where 0: no latch has that id, no device that index, and it is no UDP port. */
+static void put_known(json *to, const char *key, __u64 value)
+{
+	put(to, key, value ? json_object_new_uint64(value) : NULL);
+}
+
 /* null where the address is not known. */
 static void put_addr(json *to, const char *key, const struct clatch_addr *addr)
 {
@@ -60,11 +66,11 @@ static json *endpoint(const struct clatch_addr *addr, __u16 port)
 	return o;
 }
 
-static void put_tuple(json *to, const struct clatch_tuple *t, bool listener)
+static void put_tuple(json *to, const struct clatch_tuple *t)
 {
 	put_string(to, "proto", name_proto(t->proto));
 	put(to, "local", endpoint(&t->local, t->local_port));
-	put(to, "remote", listener ? NULL : endpoint(&t->remote, t->remote_port));
+	put(to, "remote", tuple_is_listener(t) ? NULL : endpoint(&t->remote, t->remote_port));
 }
 
 static void put_algorithms(json *to, const struct clatch_suite *s)
@@ -82,7 +88,17 @@ static void put_algorithms(json *to, const struct clatch_suite *s)
 	put_number(to, "icv_bits", s->icv_bits);
 }
 
-static json *sa(const struct clatch_sa *sa)
+static void put_encap(json *to, const struct clatch_suite *s, const struct clatch_side *side)
+{
+	put_string(to, "encap", name_encap(s->encap));
+	if (!s->encap || !side)
+		return;
+	put_known(to, "encap_src_port", ntohs(side->encap_sport));
+	put_known(to, "encap_dst_port", ntohs(side->encap_dport));
+}
+
+/* @side: whose outermost SA it is, NULL = none's. */
+static json *sa(const struct clatch_sa *sa, const struct clatch_side *side)
 {
 	const struct clatch_suite *s = &sa->suite;
 	json *o = json_object_new_object();
@@ -94,7 +110,7 @@ static json *sa(const struct clatch_sa *sa)
 	put_algorithms(o, s);
 	put_bool(o, "esn", s->flags & CLATCH_SUITE_ESN);
 	put_bool(o, "replay", s->flags & CLATCH_SUITE_REPLAY);
-	put_string(o, "encap", name_encap(s->encap));
+	put_encap(o, s, side);
 	put_number(o, "reqid", sa->reqid);
 	put_number(o, "if_id", sa->if_id);
 	put_string(o, "spi", spi);
@@ -103,24 +119,29 @@ static json *sa(const struct clatch_sa *sa)
 	return o;
 }
 
-static void put_sas(json *to, const char *key, const struct clatch_sa *sas, __u64 count)
+static void put_sas(json *to, const char *key, const struct clatch_sa *sas, __u64 count,
+		    const struct clatch_side *side)
 {
 	json *list = json_object_new_array();
 
 	for (__u64 i = 0; i < count && i < CLATCH_MAX_NEST; i++)
-		json_object_array_add(list, sa(&sas[i]));
+		json_object_array_add(list, sa(&sas[i], i ? NULL : side));
 	put(to, key, list);
 }
 
 static void put_side(json *to, const char *key, const struct clatch_side *side,
-		     const struct clatch_sa *sas)
+		     const struct clatch_sa *sas, bool all)
 {
 	json *o = json_object_new_object();
 
-	put_sas(o, "sa", sas, side->count);
+	put_sas(o, "sa", sas, side->count, side);
 	put_number(o, "packets", side->packets);
 	put_number(o, "bytes", side->bytes);
 	put_number(o, "violations", side->violations);
+	if (all) {
+		put_number(o, "mark", side->mark);
+		put_known(o, "ifindex", side->ifindex);
+	}
 	put(to, key, o);
 }
 
@@ -150,31 +171,66 @@ static void print(struct output *o, json *object)
 	json_object_put(object);
 }
 
-void json_latch(struct output *o, const struct latch_view *view, bool netns)
+static void put_policed(json *to, unsigned int flags)
+{
+	json *o = json_object_new_object();
+
+	put_bool(o, "in", flags & CLATCH_POLICED_IN);
+	put_bool(o, "out", flags & CLATCH_POLICED_OUT);
+	put(to, "policed", o);
+}
+
+static void put_times(json *to, const struct clatch_latch *l, __s64 utc_offset)
+{
+	put_time(to, "since", l->since_ns + utc_offset, false);
+	if (l->changed_ns)
+		put_time(to, "changed", l->changed_ns + utc_offset, false);
+	else
+		put(to, "changed", NULL);
+}
+
+void json_latch(struct output *o, const struct latch_view *view, bool all)
 {
 	const struct clatch_latch *l = &view->latch;
 	json *object = json_object_new_object();
 
 	put_number(object, "id", l->id);
-	put_tuple(object, &view->tuple, l->state == CLATCH_LISTENER);
+	put_tuple(object, &view->tuple);
 	put_string(object, "state", name_state(l->state));
 	put_causes(object, l->causes);
 	put_bool(object, "adopted", l->flags & CLATCH_ADOPTED);
+	put_bool(object, "demanded", l->flags & CLATCH_DEMANDED);
 	put_string(object, "rule", view->rule[0] ? view->rule : NULL);
-	put_side(object, "in", &l->in, view->in);
-	put_side(object, "out", &l->out, view->out);
+	put_known(object, "listener", l->listener);
+	put_side(object, "in", &l->in, view->in, all);
+	put_side(object, "out", &l->out, view->out, all);
 	put(object, "local_id", NULL);
 	put(object, "peer_id", NULL);
-	put_time(object, "since", l->since_ns + o->utc_offset, false);
-	if (netns)
+	put_times(object, l, o->utc_offset);
+	if (tuple_is_listener(&view->tuple))
+		put_number(object, "sockets", l->sockets);
+	if (all) {
 		put_number(object, "netns", view->tuple.netns);
+		put_policed(object, l->flags);
+	}
 	print(o, object);
 }
 
 static void put_compared(json *to, const struct clatch_event *e)
 {
-	put_sas(to, "expected", e->expected, e->expected_count);
-	put_sas(to, "got", e->got, e->got_count);
+	put_sas(to, "expected", e->expected, e->expected_count, NULL);
+	put_sas(to, "got", e->got, e->got_count, NULL);
+}
+
+static void put_transition(json *to, const struct clatch_event *e)
+{
+	put_string(to, "old_state", e->old_state ? name_state(e->old_state) : NULL);
+	put_string(to, "state", name_state(e->state));
+	put_string(to, "cause", event_cause(e));
+	if (e->type == CLATCH_EV_LATCHED)
+		put_known(to, "listener", e->other);
+	if (e->type == CLATCH_EV_LISTENING)
+		put_known(to, "spawned", e->other);
 }
 
 /* What each kind of event has beside its time, latch and connection. */
@@ -185,17 +241,17 @@ static void put_details(json *to, const struct clatch_event *e)
 	if (e->type != CLATCH_EV_CLOSED && e->type != CLATCH_EV_LISTENING)
 		put_string(to, "direction", name_dir(e->direction));
 	if (objects) {
-		put_string(to, "reason", name_reason(e->reason));
+		put_string(to, "reason", e->reason ? name_reason(e->reason) : NULL);
 		put_fields(to, e);
 	}
 	if (e->type == CLATCH_EV_BROKEN || e->type == CLATCH_EV_RESTORED)
 		put_causes(to, e->causes);
 	if (e->type != CLATCH_EV_VIOLATION)
-		put_string(to, "state", name_state(e->state));
+		put_transition(to, e);
 	if (objects || e->type == CLATCH_EV_RESTORED)
 		put_compared(to, e);
 	if (e->type == CLATCH_EV_LATCHED)
-		put_sas(to, "got", e->got, e->got_count);
+		put_sas(to, "got", e->got, e->got_count, NULL);
 	if (e->type == CLATCH_EV_VIOLATION) {
 		put_string(to, "verdict", name_verdict(e->verdict));
 		put_number(to, "count", e->count);
@@ -208,8 +264,8 @@ void json_event(struct output *o, const struct clatch_event *e)
 
 	put_time(object, "time", e->time_ns + o->utc_offset, true);
 	put_string(object, "event", name_event(e->type));
-	put(object, "latch", e->latch ? json_object_new_uint64(e->latch) : NULL);
-	put_tuple(object, &e->tuple, e->type == CLATCH_EV_LISTENING);
+	put_known(object, "latch", e->latch);
+	put_tuple(object, &e->tuple);
 	put_details(object, e);
 	print(o, object);
 	putc('\n', o->file);

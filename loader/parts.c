@@ -111,3 +111,25 @@ const char *field_text(unsigned int bit, const struct clatch_event *event)
 		return "aead_key_bits";
 	return name_field(bit);
 }
+
+const char *event_cause(const struct clatch_event *event)
+{
+	switch (event->type) {
+	case CLATCH_EV_LATCHED:
+		return event->got_count ? "packet" : "rule";
+	case CLATCH_EV_LISTENING:
+		return event->other ? "packet" : "listen";
+	case CLATCH_EV_BROKEN:
+	case CLATCH_EV_RESTORED:
+		return event->cause ? name_cause(event->cause) : NULL;
+	case CLATCH_EV_CLOSED:
+		return event->end ? name_end(event->end) : NULL;
+	default:
+		return NULL;
+	}
+}
+
+bool tuple_is_listener(const struct clatch_tuple *tuple)
+{
+	return tuple->local_port && !tuple->remote_port && addr_is_zero(&tuple->remote);
+}

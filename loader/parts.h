@@ -24,6 +24,15 @@ const char *sas_text(char text[SAS_TEXT], const struct clatch_sa *sas, unsigned 
 /* The name of one bit of enum clatch_field, as the expected SA's key in JSON. */
 const char *field_text(unsigned int bit, const struct clatch_event *event);
 
+/*
+ * What made the event happen: a cause's or an end's name; "packet", "rule" or "listen" where a
+ * latch was made.  NULL = not known, or no transition.
+ */
+const char *event_cause(const struct clatch_event *event);
+
+/* Of a listening socket: it has a port, and no remote end. */
+bool tuple_is_listener(const struct clatch_tuple *tuple);
+
 /* Every bit set in @bits, the lowest first. */
 #define for_each_bit(bit, bits)                                                                    \
 	for (unsigned int left_ = (bits), bit; left_ && (bit = left_ & -left_); left_ &= left_ - 1)

@@ -1,77 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* clatch-loader run: stays, keeps the SA table equal to the kernel's SAD, and prints events. */
+/* clatch-loader run: stays, watches SAs and policies (watch.h), and prints events. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
 
 #include "attach.h"
 #include "cgroup.h"
 #include "cleanup.h"
 #include "daemon.h"
+#include "duration.h"
 #include "follow.h"
 #include "pins.h"
-#include "sad.h"
 #include "takeover.h"
+#include "watch.h"
+
+#define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
 
 struct run {
 	const struct cli *cli;
 	struct clatch_meta meta;
 	struct follow follow;
 	int ring;
-	struct sad *sad;
-	int sas;
-	bool full_said; /* that the SA table has no room */
+	struct watch *watch;
+	__u64 reset_after; /* ns */
 };
 
 #define RUN_INIT(c)                                                                                \
 	{                                                                                          \
-		.cli = (c), .follow = FOLLOW_INIT, .ring = -1, .sas = -1                           \
+		.cli = (c), .follow = FOLLOW_INIT, .ring = -1, .reset_after = DEFAULT_RESET_AFTER  \
 	}
 
 static void run_close(struct run *r)
 {
+	watch_close(r->watch);
 	follow_close(&r->follow);
 	cleanup_close(&r->ring);
-	sad_close(r->sad);
-	cleanup_close(&r->sas);
-}
-
-/* A table with no room is said once, and the rest goes on. */
-static int check_sad(struct run *r, int err)
-{
-	if (err != -ENOSPC)
-		return err;
-	if (!r->full_said)
-		cli_warn(r->cli, "The SA table clatch_sas is full: what comes under the SAs that "
-				 "are not in it may be dropped as unknown-sa");
-	r->full_said = true;
-	return 0;
-}
-
-static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *context)
-{
-	struct run *r = context;
-
-	(void)source, (void)fd, (void)revents;
-	return check_sad(r, sad_receive(r->sad));
-}
-
-static int open_sad(struct run *r)
-{
-	int err;
-
-	r->sas = pins_map(r->cli, "clatch_sas");
-	if (r->sas < 0)
-		return r->sas;
-	err = sad_open(&r->sad, r->sas, true);
-	if (!err)
-		err = check_sad(r, sad_fill(r->sad));
-	if (!err)
-		err = sd_event_add_io(r->follow.loop, NULL, sad_fd(r->sad), EPOLLIN, on_sad, r);
-	return err < 0 ? err : 0;
 }
 
 static int open_events(struct run *r)
@@ -113,24 +78,43 @@ static void say_ready(const struct run *r)
 	putc('\n', stderr);
 }
 
-static int stay(struct run *r)
+/* What others did while nobody watched: first of all, latches whose connection has gone. */
+static int open_watch(struct run *r, bool fresh)
+{
+	struct events_watch listener = { watch_event, watch_missed, NULL };
+	int err = watch_open(&r->watch, r->cli, r->follow.loop, r->reset_after);
+	long gone;
+
+	if (err)
+		return err;
+	listener.context = r->watch;
+	events_watch(r->follow.events, &listener);
+	gone = fresh ? 0 : watch_reconcile(r->watch);
+	if (gone > 0)
+		cli_warn(r->cli, "Latches removed, as their connection ended unseen: %ld", gone);
+	return gone < 0 ? gone : 0;
+}
+
+static int stay(struct run *r, bool fresh)
 {
 	const struct cli *cli = r->cli;
 	int err = open_events(r);
 
 	if (err)
 		return cli_fail(cli, "Couldn't follow events: %s", pins_strerror(err));
-	err = open_sad(r);
+	err = open_watch(r, fresh);
 	if (err)
-		return cli_fail(cli, "Couldn't read the kernel's SAs: %s", strerror(-err));
+		return cli_fail(cli, "Couldn't watch the kernel's SAs and policies: %s",
+				strerror(-err));
 	say_ready(r);
 	err = follow_run(&r->follow);
 	sd_notify(0, "STOPPING=1");
 	if (err)
-		return cli_fail(cli,
-				"Couldn't go on following the kernel's SAs: %s; what is "
-				"loaded stays in force",
-				strerror(-err));
+		return cli_fail(
+			cli,
+			"Couldn't go on following the kernel's SAs and policies: %s; what is "
+			"loaded stays in force",
+			strerror(-err));
 	if (r->follow.gone)
 		cli_warn(cli, "Unloaded: nothing is left to run at %s", cli->bpffs);
 	return EXIT_DONE;
@@ -150,7 +134,7 @@ static int claim_and_stay(struct run *r, const struct load_options *options, boo
 	if (!fresh)
 		status = takeover(cli, &r->meta, options);
 	if (!status)
-		status = stay(r);
+		status = stay(r, fresh);
 	daemon_release(cli);
 	return status;
 }
@@ -166,12 +150,14 @@ static void hold_signals(void)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
-static int run(struct cli *cli, const struct load_options *options)
+static int run(struct cli *cli, const struct load_options *options, const char *reset_after)
 {
 	__attribute__((cleanup(run_close))) struct run r = RUN_INIT(cli);
 	bool fresh = !pins_loaded(cli->bpffs);
 	int status;
 
+	if (reset_after && duration_parse(&r.reset_after, reset_after))
+		return cli_usage(cli, "--reset-after '%s' is not " DURATION_FORM, reset_after);
 	hold_signals();
 	status = fresh ? load_perform(cli, options) : pins_may_change(cli);
 	if (!status)
@@ -182,11 +168,18 @@ static int run(struct cli *cli, const struct load_options *options)
 int cmd_run(struct cli *cli, int argc, char **argv)
 {
 	struct load_options options = LOAD_OPTIONS_INIT;
-	const struct cli_option table[] = { LOAD_OPTION_ENTRIES(&options), {} };
+	const char *reset_after = NULL;
+	const struct cli_option table[] = {
+		LOAD_OPTION_ENTRIES(&options),
+		{ "reset-after", "TIME",
+		  "reset what is BROKEN for that long (default 30s; 0s, never)", OPT_STRING,
+		  &reset_after, 0, 0 },
+		{}
+	};
 	int positionals, status = cli_parse(cli, table, argc, argv, 0, &positionals);
 
 	if (!status)
-		status = run(cli, &options);
+		status = run(cli, &options, reset_after);
 	load_options_free(&options);
 	return status < 0 ? EXIT_DONE : status;
 }

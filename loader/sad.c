@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/xfrm.h>
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 
 #include "cleanup.h"
 #include "map.h"
+#include "netns.h"
 #include "sad_message.h"
 
 #ifndef SO_NETNS_COOKIE
@@ -29,8 +31,11 @@
  */
 struct sad {
 	struct mnl_socket *socket;
+	struct sa_set *set;
 	int map_fd;
 	__u64 netns;
+	int netns_fd; /* of the same: whoever asks for a dump may be in another by then */
+	bool changed; /* a class has come or gone and sad_receive() has not said so yet */
 };
 
 static void cleanup_socket(struct mnl_socket **socket)
@@ -69,6 +74,9 @@ static int open_socket(struct sad *sad, int follow)
 		return -errno;
 	if (mnl_socket_bind(sad->socket, 0, MNL_SOCKET_AUTOPID))
 		return -errno;
+	sad->netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (sad->netns_fd < 0)
+		return -errno;
 	return follow ? join_groups(sad->socket) : 0;
 }
 
@@ -80,7 +88,9 @@ int sad_open(struct sad **out, int map_fd, int follow)
 	if (!sad)
 		return -ENOMEM;
 	sad->map_fd = map_fd;
-	err = open_socket(sad, follow);
+	sad->netns_fd = -1;
+	sad->set = sa_set_new();
+	err = sad->set ? open_socket(sad, follow) : -ENOMEM;
 	if (err) {
 		sad_close(sad);
 		return err;
@@ -94,7 +104,14 @@ void sad_close(struct sad *sad)
 	if (!sad)
 		return;
 	cleanup_socket(&sad->socket);
+	cleanup_close(&sad->netns_fd);
+	sa_set_free(sad->set);
 	free(sad);
+}
+
+const struct sa_set *sad_set(const struct sad *sad)
+{
+	return sad->set;
 }
 
 int sad_fd(const struct sad *sad)
@@ -103,18 +120,30 @@ int sad_fd(const struct sad *sad)
 }
 
 /* E2BIG is a full map's word, ENOSPC is ours. */
-static int set_entry(const struct sad *sad, const struct sad_change *c)
+static int set_entry(struct sad *sad, const struct sad_change *c)
 {
-	int err = bpf_map_update_elem(sad->map_fd, &c->key, &c->sa, BPF_ANY);
+	int ret = sa_set_put(sad->set, &c->key, &c->class);
+	int err = bpf_map_update_elem(sad->map_fd, &c->key, &c->class.sa, BPF_ANY);
 
-	return err == -E2BIG ? -ENOSPC : err;
+	if (ret > 0)
+		sad->changed = true;
+	if (err)
+		return err == -E2BIG ? -ENOSPC : err;
+	return ret < 0 ? ret : 0;
 }
 
-static int remove_entry(const struct sad *sad, const struct clatch_sa_key *key)
+static int remove_from_map(const struct sad *sad, const struct clatch_sa_key *key)
 {
 	int err = bpf_map_delete_elem(sad->map_fd, key);
 
 	return err == -ENOENT ? 0 : err;
+}
+
+static int remove_entry(struct sad *sad, const struct clatch_sa_key *key)
+{
+	if (sa_set_remove(sad->set, key))
+		sad->changed = true;
+	return remove_from_map(sad, key);
 }
 
 /* The keys that the table had before a dump, sorted, and whether the dump had them too. */
@@ -124,7 +153,7 @@ struct known {
 };
 
 struct fill {
-	const struct sad *sad;
+	struct sad *sad;
 	struct known *known;
 	size_t count;
 	size_t room;
@@ -181,6 +210,23 @@ static int note_dumped(const struct nlmsghdr *message, void *context)
 	return MNL_CB_OK;
 }
 
+static int open_dump_socket(void *socket)
+{
+	*(struct mnl_socket **)socket = mnl_socket_open2(NETLINK_XFRM, SOCK_CLOEXEC);
+	return *(struct mnl_socket **)socket ? 0 : -errno;
+}
+
+static int dump_socket(const struct sad *sad, struct mnl_socket **socket)
+{
+	__u64 here;
+	int err = netns_own(&here);
+
+	if (err)
+		return err;
+	return here == sad->netns ? open_dump_socket(socket)
+				  : netns_inside(sad->netns_fd, open_dump_socket, socket);
+}
+
 static int request_dump(struct mnl_socket *socket)
 {
 	/* No payload: what follows the header is read as attributes, a dump's filter. */
@@ -200,16 +246,16 @@ static int request_dump(struct mnl_socket *socket)
 /* 0; -EINTR the SAD changed in the middle of it (NLM_F_DUMP_INTR); -errno. */
 static int dump(struct fill *f)
 {
-	_cleanup_socket_ struct mnl_socket *socket = mnl_socket_open2(NETLINK_XFRM, SOCK_CLOEXEC);
+	_cleanup_socket_ struct mnl_socket *socket = NULL;
 	_cleanup_free_ char *buffer = malloc(MESSAGE_ROOM);
 	ssize_t length;
 	int ret;
 
-	if (!socket)
-		return -errno;
 	if (!buffer)
 		return -ENOMEM;
-	ret = request_dump(socket);
+	ret = dump_socket(f->sad, &socket);
+	if (!ret)
+		ret = request_dump(socket);
 	if (ret)
 		return ret;
 	do {
@@ -227,7 +273,7 @@ static int remove_stale(const struct fill *f)
 
 	for (size_t i = 0; i < f->count && !err; i++)
 		if (!f->known[i].alive)
-			err = remove_entry(f->sad, &f->known[i].key);
+			err = remove_from_map(f->sad, &f->known[i].key);
 	return err;
 }
 
@@ -243,12 +289,15 @@ int sad_fill(struct sad *sad)
 	if (f.count)
 		qsort(f.known, f.count, sizeof(*f.known), compare);
 	for (int i = 0; i < DUMP_ATTEMPTS; i++) {
+		sa_set_begin(sad->set);
 		err = dump(&f);
 		if (err != -EINTR)
 			break;
 	}
 	if (err)
 		return err == -EINTR ? -EAGAIN : err;
+	if (sa_set_end(sad->set))
+		sad->changed = true;
 	err = remove_stale(&f);
 	return err ? err : f.error;
 }
@@ -259,7 +308,7 @@ struct outcome {
 	int error; /* of the table */
 };
 
-static int apply(const struct sad *sad, const struct sad_change *c)
+static int apply(struct sad *sad, const struct sad_change *c)
 {
 	switch (c->kind) {
 	case SAD_SET:
@@ -271,7 +320,7 @@ static int apply(const struct sad *sad, const struct sad_change *c)
 	}
 }
 
-static void apply_all(const struct sad *sad, const void *buffer, int length, struct outcome *o)
+static void apply_all(struct sad *sad, const void *buffer, int length, struct outcome *o)
 {
 	const struct nlmsghdr *message = buffer;
 	struct sad_change c;
@@ -290,7 +339,7 @@ static void apply_all(const struct sad *sad, const void *buffer, int length, str
 }
 
 /* One datagram: 0; -EAGAIN there is none; -errno of the socket. */
-static int receive_one(const struct sad *sad, char *buffer, struct outcome *o)
+static int receive_one(struct sad *sad, char *buffer, struct outcome *o)
 {
 	ssize_t length = mnl_socket_recvfrom(sad->socket, buffer, MESSAGE_ROOM);
 
@@ -311,6 +360,7 @@ int sad_receive(struct sad *sad)
 {
 	_cleanup_free_ char *buffer = malloc(MESSAGE_ROOM);
 	struct outcome o = {};
+	bool changed;
 	int err = 0;
 
 	if (!buffer)
@@ -319,5 +369,11 @@ int sad_receive(struct sad *sad)
 		err = receive_one(sad, buffer, &o);
 	if (err && err != -EAGAIN)
 		return err;
-	return o.refill ? sad_fill(sad) : o.error;
+	if (o.refill)
+		o.error = sad_fill(sad);
+	if (o.error)
+		return o.error;
+	changed = sad->changed;
+	sad->changed = false;
+	return changed;
 }

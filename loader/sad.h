@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The SA table: clatch_sas, filled from XFRM netlink (libmnl) of the caller's network namespace.
+ * The SAs of one network namespace, kept equal to the kernel's SAD (XFRM netlink, libmnl): in the
+ * clatch_sas map for the packet path, and in classes for whoever judges latches.
  */
 #ifndef CLATCH_SAD_H
 #define CLATCH_SAD_H
+
+#include "sa_set.h"
 
 struct sad;
 
@@ -16,16 +19,20 @@ int sad_open(struct sad **sad, int map_fd, int follow);
 void sad_close(struct sad *sad);
 
 /*
- * Makes the table equal to the kernel's SAD: adds, changes and removes.  0 or -errno; -ENOSPC the
- * table is full: what did not fit is missing, everything else was done.
+ * Makes map and classes equal to the kernel's SAD: adds, changes and removes.  0 or -errno; -ENOSPC
+ * the map is full: what did not fit is missing there, everything else was done.
  */
 int sad_fill(struct sad *sad);
 
 /*
  * For the event loop: the socket, and what to do when it is readable (overruns: fills again).
- * 0 or -errno; -ENOSPC as above.
+ * 1 = a class has come or gone, latches are to be judged anew; 0 = not; or -errno.  -ENOSPC as
+ * above: then classes may have come or gone too.
  */
 int sad_fd(const struct sad *sad);
 int sad_receive(struct sad *sad);
+
+/* The classes, valid until sad_close(). */
+const struct sa_set *sad_set(const struct sad *sad);
 
 #endif

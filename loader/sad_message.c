@@ -19,6 +19,7 @@ static const size_t attr_sizes[XFRMA_MAX + 1] = {
 	[XFRMA_ENCAP] = sizeof(struct xfrm_encap_tmpl),
 	[XFRMA_REPLAY_ESN_VAL] = sizeof(struct xfrm_replay_state_esn),
 	[XFRMA_IF_ID] = sizeof(__u32),
+	[XFRMA_MARK] = sizeof(struct xfrm_mark),
 };
 
 struct attrs {
@@ -128,6 +129,31 @@ static void fill_suite(struct clatch_suite *s, const struct xfrm_usersa_info *in
 		s->flags |= CLATCH_SUITE_REPLAY;
 }
 
+static void fill_sa(struct clatch_sa *sa, const struct xfrm_usersa_info *info,
+		    const struct attrs *attrs)
+{
+	fill_suite(&sa->suite, info, attrs);
+	sa->spi = info->id.spi;
+	sa->reqid = info->reqid;
+	if (attrs->data[XFRMA_IF_ID])
+		memcpy(&sa->if_id, attrs->data[XFRMA_IF_ID], sizeof(sa->if_id));
+	addr_xfrm(&sa->src, &info->saddr, info->family);
+	addr_xfrm(&sa->dst, &info->id.daddr, info->family);
+}
+
+static void fill_class(struct sa_class *class, const struct xfrm_usersa_info *info,
+		       const struct attrs *attrs)
+{
+	struct xfrm_mark mark = {};
+
+	fill_sa(&class->sa, info, attrs);
+	class->selector = info->sel;
+	if (attrs->data[XFRMA_MARK])
+		memcpy(&mark, attrs->data[XFRMA_MARK], sizeof(mark));
+	class->mark = mark.v;
+	class->mark_mask = mark.m;
+}
+
 static int parse_sa(struct sad_change *c, const struct nlmsghdr *message, __u64 netns)
 {
 	const struct xfrm_usersa_info *info = mnl_nlmsg_get_payload(message);
@@ -139,17 +165,11 @@ static int parse_sa(struct sad_change *c, const struct nlmsghdr *message, __u64 
 		return -EBADMSG;
 	if (!is_ours(info->id.proto) || !info->id.spi)
 		return 0;
-	fill_suite(&c->sa.suite, info, &attrs);
-	if (!c->sa.suite.enc[0] && !c->sa.suite.auth[0])
+	fill_class(&c->class, info, &attrs);
+	if (!c->class.sa.suite.enc[0] && !c->class.sa.suite.auth[0])
 		return 0; /* larval: a key manager has reserved the SPI */
 	c->kind = SAD_SET;
 	fill_key(c, netns, &info->id.daddr, info->id.spi, info->family, info->id.proto);
-	c->sa.spi = info->id.spi;
-	c->sa.reqid = info->reqid;
-	if (attrs.data[XFRMA_IF_ID])
-		memcpy(&c->sa.if_id, attrs.data[XFRMA_IF_ID], sizeof(c->sa.if_id));
-	addr_xfrm(&c->sa.src, &info->saddr, info->family);
-	addr_xfrm(&c->sa.dst, &info->id.daddr, info->family);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <clatch/sa.h>
 #include <linux/netlink.h>
+#include "sa_set.h"
 
 enum sad_kind {
 	SAD_NOTHING, /* not about SAs that clatch knows: IPComp, a larval SA, a soft expiry */
@@ -16,7 +17,8 @@ enum sad_kind {
 struct sad_change {
 	enum sad_kind kind;
 	struct clatch_sa_key key; /* on SET and REMOVE */
-	struct clatch_sa sa; /* on SET: each byte as bpf/sa.h fills it from the kernel's state */
+	/* On SET; of class.sa each byte as bpf/sa.h fills it from the kernel's state. */
+	struct sa_class class;
 };
 
 /*

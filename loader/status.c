@@ -15,32 +15,46 @@
 #include "kernel.h"
 #include "map.h"
 #include "names.h"
+#include "parts.h"
 #include "pins.h"
 
 /* Both forms, text and JSON, are made of this object. */
 typedef struct json_object json;
 
+struct counts {
+	int64_t latches; /* of connections */
+	int64_t listeners;
+	int64_t broken;
+};
+
 static int count_latch(void *context, const void *key, const void *value)
 {
 	const struct clatch_latch *latch = value;
-	int64_t *count = context;
+	struct counts *counts = context;
 
-	(void)key;
-	*count += latch->id != 0; /* 0: being made */
+	if (!latch->id) /* being made */
+		return 0;
+	if (tuple_is_listener(key))
+		counts->listeners++;
+	else
+		counts->latches++;
+	counts->broken += latch->state == CLATCH_BROKEN;
 	return 0;
 }
 
 static int add_latches(const struct cli *cli, json *status)
 {
 	_cleanup_close_ int fd = pins_map(cli, "clatch_latches");
-	int64_t count = 0;
+	struct counts counts = {};
 	int err;
 
 	if (fd < 0)
 		return fd;
 	err = map_each(fd, sizeof(struct clatch_tuple), sizeof(struct clatch_latch), count_latch,
-		       &count);
-	json_object_object_add(status, "latches", json_object_new_int64(count));
+		       &counts);
+	json_object_object_add(status, "latches", json_object_new_int64(counts.latches));
+	json_object_object_add(status, "listeners", json_object_new_int64(counts.listeners));
+	json_object_object_add(status, "broken", json_object_new_int64(counts.broken));
 	return err;
 }
 
@@ -167,8 +181,9 @@ static void print_text(const struct cli *cli, json *status)
 	print_names(gone, "cgroups", "cgroup", " (an id; removed since)");
 	print_names(status, "devices", "device", "");
 	print_names(gone, "devices", "device", " (removed since, or its filters were)");
-	printf("%-13s %s of at most %s\n", "latches", text(status, "latches"),
-	       text(status, "max_latches"));
+	printf("%-13s %s of at most %s, %s broken\n", "latches", text(status, "latches"),
+	       text(status, "max_latches"), text(status, "broken"));
+	printf("%-13s %s\n", "listeners", text(status, "listeners"));
 	printf("%-13s %s\n", "daemon", daemon ? "running" : "not running");
 	json_object_object_foreach(json_object_object_get(status, "counters"), reason, count)
 		printf("%-13s %-17s %s\n", "refused", reason, json_object_get_string(count));

@@ -38,17 +38,23 @@ enum clatch_event_type {
 struct clatch_event {
 	__u64 time_ns; /* CLOCK_BOOTTIME */
 	__u64 latch; /* id, 0 = none (table-full) */
+	__u64 other; /* LATCHED: its listener's id, 0 = none; LISTENING: the latch it spawned */
 	struct clatch_tuple tuple;
 	__u8 type; /* enum clatch_event_type */
 	__u8 reason; /* enum clatch_reason */
 	__u8 direction; /* enum clatch_dir */
 	__u8 verdict; /* enum clatch_verdict */
 	__u8 causes; /* enum clatch_cause: those set, on RESTORED those just cleared */
-	__u8 state; /* enum clatch_state, after the event */
+	__u8 cause; /* the one that this event is about */
+	__u8 old_state; /* enum clatch_state, before the event … */
+	__u8 state; /* … and after it */
+	__u8 end; /* enum clatch_end, on CLOSED */
 	__u8 expected_count;
 	__u8 got_count;
+	__u8 pad;
 	__u32 fields; /* enum clatch_field: what differed */
 	__u32 count; /* violations this record stands for */
+	__u32 pad2;
 	struct clatch_sa expected[CLATCH_MAX_NEST];
 	struct clatch_sa got[CLATCH_MAX_NEST];
 };
@@ -59,6 +65,6 @@ struct clatch_stat {
 	__u64 passed; /* in audit mode, and table-full with no rule that demands protection */
 };
 
-_Static_assert(sizeof(struct clatch_event) == 80 + 8 * sizeof(struct clatch_sa), "no padding");
+_Static_assert(sizeof(struct clatch_event) == 96 + 8 * sizeof(struct clatch_sa), "no padding");
 
 #endif

@@ -8,39 +8,31 @@
 
 #include <linux/bpf.h>
 #include "sa.h"
+#include "state.h"
 
 enum clatch_dir { CLATCH_IN, CLATCH_OUT, CLATCH_DIRS };
 
-/* A connection, as this host sees it.  Ports in host byte order. */
+/*
+ * A connection, as this host sees it.  Ports in host byte order.  A listener's has remote and
+ * remote_port all zero, and, where it listens on all addresses, local :: or ::ffff:0.0.0.0.
+ */
 struct clatch_tuple {
 	__u64 netns; /* cookie: two namespaces may use the same addresses */
 	struct clatch_addr local;
 	struct clatch_addr remote;
 	__u16 local_port;
 	__u16 remote_port;
-	__u32 proto; /* IPPROTO_TCP or IPPROTO_UDP */
-};
-
-/* RFC 5660 §2.3 (docs/how-it-works.md); LISTENER and CLOSED are not made by the packet path. */
-enum clatch_state {
-	CLATCH_LISTENER,
-	CLATCH_LARVAL,
-	CLATCH_ESTABLISHED,
-	CLATCH_BROKEN,
-	CLATCH_CLOSED,
-	CLATCH_STATES,
-};
-
-/* Why a latch is BROKEN: BROKEN while any bit is set, each cleared by its own evidence. */
-enum clatch_cause {
-	CLATCH_CAUSE_OUT_CLEAR = 1, /* our packet would have left in clear; until one matches */
-	CLATCH_CAUSE_OUT_MISMATCH = 2, /* … under a different SA; until one matches */
+	__u32 proto; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP */
 };
 
 enum clatch_latch_flag {
 	CLATCH_ADOPTED = 1, /* latched in mid-flow: the connection was there before */
 	CLATCH_RENEW = 2, /* UDP: connect() was called again; the next packet out latches anew */
 	CLATCH_OPENING = 4, /* made by a SYN at a listener, the handshake is under way */
+	CLATCH_DEMANDED = 8, /* made before any packet, as its rule demands protection */
+	/* An SPD policy was seen to demand what is latched, in and out: its absence is a conflict. */
+	CLATCH_POLICED_IN = 16,
+	CLATCH_POLICED_OUT = 32,
 };
 
 /* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
@@ -56,6 +48,11 @@ struct clatch_side {
 	__u64 count; /* SAs recorded, 0 = this direction is not known yet */
 	struct clatch_addr src; /* of the outermost SA, as recorded; shown */
 	struct clatch_addr dst;
+	__be16 encap_sport; /* NAT traversal: its UDP ports, 0 = none; shown */
+	__be16 encap_dport;
+	__u32 mark; /* of the packet, and its device: the SPD's selectors may ask for them */
+	__u32 ifindex;
+	__u32 pad;
 	__u64 packets; /* that matched */
 	__u64 bytes;
 	__u64 violations;
@@ -65,7 +62,9 @@ struct clatch_side {
 struct clatch_latch {
 	__u64 id; /* never used twice while loaded */
 	__u64 since_ns; /* CLOCK_BOOTTIME */
-	__u64 cookie; /* UDP: the socket's; several sockets may share a 5-tuple over time */
+	__u64 changed_ns; /* of its last transition: BROKEN since when */
+	__u64 cookie; /* UDP: the socket's, as several may share a 5-tuple; SCTP: its announced end, ns */
+	__u64 listener; /* id of the latch of the listener it came from, 0 = none */
 	__u32 rule; /* index into clatch_rules, CLATCH_NO_RULE = none */
 	enum clatch_state state;
 	__u32 causes; /* enum clatch_cause */
@@ -74,11 +73,11 @@ struct clatch_latch {
 	struct clatch_side out;
 	struct bpf_timer end; /* runs when the connection is ending, or may never begin */
 	struct bpf_spin_lock lock; /* over recording a side and over state */
-	__u32 pad2;
+	__u32 sockets; /* LISTENER: how many listen, SO_REUSEPORT allows several */
 };
 
 _Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
-_Static_assert(sizeof(struct clatch_side) == 152, "layout shared with pinned maps");
-_Static_assert(sizeof(struct clatch_latch) == 368, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_side) == 168, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 416, "layout shared with pinned maps");
 
 #endif

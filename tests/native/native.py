@@ -22,7 +22,7 @@ PREFIX = f"clatch-test-{os.getpid()}"
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
 META = "<QIIIIQ"  # struct clatch_meta
-MAGIC, LAYOUT = 0x68637461632e3031, 1
+MAGIC, LAYOUT = 0x68637461632e3031, 2
 
 
 def run(*words, **options):

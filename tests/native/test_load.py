@@ -30,8 +30,8 @@ class Loading(Case):
         del status["counters"], status["kernel"]
         self.assertEqual(status, {
             "loaded": True, "mode": "enforce", "cgroups": [self.cgroup], "devices": ["c0"],
-            "gone": {"cgroups": [], "devices": []}, "latches": 0, "max_latches": 65536,
-            "daemon": False})
+            "gone": {"cgroups": [], "devices": []}, "latches": 0, "listeners": 0, "broken": 0,
+            "max_latches": 65536, "daemon": False})
         self.assertEqual(sorted(self.cgroup_programs(self.cgroup)), sorted([
             "clatch_ingress", "clatch_egress", "clatch_sockops", "clatch_connect4",
             "clatch_connect6", "clatch_sock_release"]))

@@ -32,6 +32,14 @@ class Words(unittest.TestCase):
             (["unload", "--cgroup", "/x"], "Unknown option '--cgroup'"),
             (["attach"], "give --cgroup or --dev"),
             (["detach"], "give --cgroup, --dev or --gone"),
+            (["list", "--state", "NONE"], "--state 'NONE' is none of LISTENER, LARVAL, "),
+            (["list", "--state", "BROKE"], "--state 'BROKE' is none of LISTENER, LARVAL, "),
+            (["list", "--proto", "esp"], "--proto 'esp' is none of "),
+            (["list", "--local", "10.9.0.1:x"], "--local '10.9.0.1:x' is not ADDR"),
+            (["show"], "Which latch? Its number is missing"),
+            (["show", "-1"], "Unknown option '-1'"),
+            (["show", "0x1"], "'0x1' is not a latch's number"),
+            (["show", "1", "2"], "Unexpected argument '2'"),
         ]:
             with self.subTest(words=words):
                 done = run(LOADER, *words)
@@ -81,6 +89,8 @@ class Words(unittest.TestCase):
                 self.assertEqual(must(LOADER, "help", verb), text)
         for option in ["--cgroup PATH", "--dev NAME", "--audit", "--max-latches N"]:
             self.assertIn(option, must(LOADER, "load", "-h"))
+        states = re.search(r"--state STATE +(.*) \(several", must(LOADER, "list", "-h"))
+        self.assertEqual(states[1], "LISTENER, LARVAL, ESTABLISHED, BROKEN, CLOSED")
 
     def test_version(self):
         self.assertRegex(must(LOADER, "--version"), r"^clatch-loader \d+\.\d+\.\d+\n$")

@@ -102,10 +102,30 @@ static void test_words(void **state)
 	assert_int_equal(filter_parse_state(&states, "larval"), 0);
 	assert_int_equal(states, 1 << CLATCH_BROKEN | 1 << CLATCH_LARVAL);
 	assert_int_equal(filter_parse_state(&states, "BROKE"), -EINVAL);
+	assert_int_equal(filter_parse_state(&states, "NONE"), -EINVAL);
+	assert_int_equal(states, 1 << CLATCH_BROKEN | 1 << CLATCH_LARVAL);
 	assert_int_equal(filter_parse_proto(&proto, "udp"), 0);
 	assert_int_equal(proto, IPPROTO_UDP);
 	assert_int_equal(filter_parse_proto(&proto, "esp"), -EINVAL);
 	assert_int_equal(proto, IPPROTO_UDP);
+	assert_int_equal(filter_parse_proto(&proto, "SCTP"), 0);
+	assert_int_equal(proto, IPPROTO_SCTP);
+}
+
+static void test_ids(void **state)
+{
+	static const char *const refused[] = {
+		"", "-1", "+1", " 1", "1 ", "x", "1x", "0x10", "18446744073709551616",
+	};
+	__u64 id = 5;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(refused); i++)
+		assert_row(refused[i], filter_parse_id(&id, refused[i]) == -EINVAL && id == 5);
+	assert_int_equal(filter_parse_id(&id, "0"), 0);
+	assert_true(id == 0);
+	assert_int_equal(filter_parse_id(&id, "18446744073709551615"), 0);
+	assert_true(id == UINT64_MAX);
 }
 
 static struct clatch_addr v4(const char *text)
@@ -153,7 +173,7 @@ static void test_matches(void **state)
 
 static void test_matches_state_and_proto(void **state)
 {
-	struct clatch_tuple tuple = { .proto = IPPROTO_TCP };
+	struct clatch_tuple tuple = { .proto = IPPROTO_TCP, .remote_port = 5000 };
 	struct clatch_latch latch = { .state = CLATCH_ESTABLISHED };
 	struct filter f = { .proto = IPPROTO_UDP };
 
@@ -168,14 +188,18 @@ static void test_matches_state_and_proto(void **state)
 
 static void test_listener_has_no_remote_end(void **state)
 {
-	struct clatch_tuple tuple = { .proto = IPPROTO_TCP };
+	struct clatch_tuple tuple = { .local_port = 80, .proto = IPPROTO_TCP };
+	static const char *const remotes[] = { ":0", "::/1", "::", "0.0.0.0/0" };
 	struct clatch_latch latch = { .state = CLATCH_LISTENER };
 	struct filter f = {};
 
 	(void)state;
 	assert_true(filter_matches(&f, &tuple, &latch));
-	assert_int_equal(filter_parse_endpoint(&f.remote, ":0"), 0);
-	assert_false(filter_matches(&f, &tuple, &latch));
+	for (size_t i = 0; i < COUNT(remotes); i++) {
+		assert_int_equal(filter_parse_endpoint(&f.remote, remotes[i]), 0);
+		for (latch.state = CLATCH_LISTENER; latch.state < CLATCH_STATES; latch.state++)
+			assert_row(remotes[i], !filter_matches(&f, &tuple, &latch));
+	}
 }
 
 int main(void)
@@ -184,6 +208,7 @@ int main(void)
 		cmocka_unit_test(test_endpoints_understood),
 		cmocka_unit_test(test_endpoints_refused),
 		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_matches),
 		cmocka_unit_test(test_matches_state_and_proto),
 		cmocka_unit_test(test_listener_has_no_remote_end),

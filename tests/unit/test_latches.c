@@ -135,6 +135,91 @@ static void test_resolves(void **state)
 	assert_memory_equal(&view.out[1].src, &inner.src, sizeof(inner.src));
 }
 
+static int walk_past(void *context, const struct clatch_tuple *tuple,
+		     const struct clatch_latch *latch)
+{
+	unsigned char *seen = context;
+
+	assert_in_range(latch->id, 1, 6000);
+	assert_int_equal(tuple->local_port, latch->id);
+	seen[latch->id]++;
+	return 0;
+}
+
+static void test_walk(void **state)
+{
+	unsigned char seen[6001] = {};
+
+	assert_int_equal(latches_walk(*state, walk_past, seen), 0);
+	assert_int_equal(seen[0], 0); /* being made */
+	for (int id = 2; id < 5000; id++)
+		assert_int_equal(seen[id], 1);
+	assert_int_equal(seen[6000], 1);
+}
+
+static int walk_to(void *context, const struct clatch_tuple *tuple,
+		   const struct clatch_latch *latch)
+{
+	(void)tuple;
+	(void)latch;
+	++*(int *)context;
+	return 42;
+}
+
+static void test_visitor_ends_the_raw_walk(void **state)
+{
+	int calls = 0;
+
+	assert_int_equal(latches_walk(*state, walk_to, &calls), 42);
+	assert_int_equal(calls, 1);
+}
+
+/* A suite is asked for once; one that is not there yet is asked for again. */
+static void test_resolve_remembers(void **state)
+{
+	static const struct clatch_suite esp = { .enc = "cbc(aes)", .proto = IPPROTO_ESP };
+	static const struct clatch_suite zero;
+	struct clatch_side side = {
+		.count = 3,
+		.sa = { { .suite = 2, .reqid = 7, .if_id = 8, .spi = htonl(9) },
+			{ .suite = 3 },
+			{ .suite = 99 } },
+		.src = { { 1 } },
+		.dst = { { 2 } },
+	};
+	struct clatch_sa sas[CLATCH_MAX_NEST] = {}, again[CLATCH_MAX_NEST] = {};
+	struct latches *l = *state;
+
+	put(l->suites, &(__u32){ 2 }, &esp);
+	latches_resolve(l, sas, &side);
+	assert_memory_equal(&sas[0].suite, &esp, sizeof(esp));
+	assert_int_equal(sas[0].reqid, 7);
+	assert_int_equal(sas[0].if_id, 8);
+	assert_int_equal(sas[0].spi, htonl(9));
+	assert_memory_equal(&sas[0].src, &side.src, sizeof(side.src));
+	assert_memory_equal(&sas[0].dst, &side.dst, sizeof(side.dst));
+	assert_memory_equal(&sas[1].suite, &zero, sizeof(zero));
+	assert_memory_equal(&sas[2].suite, &zero, sizeof(zero));
+	put(l->suites, &(__u32){ 2 }, &zero);
+	put(l->suites, &(__u32){ 3 }, &esp);
+	latches_resolve(l, again, &side);
+	assert_memory_equal(&again[0].suite, &esp, sizeof(esp));
+	assert_memory_equal(&again[1].suite, &esp, sizeof(esp));
+}
+
+/* More than a latch can hold is not written behind @sas. */
+static void test_resolve_is_bounded(void **state)
+{
+	struct clatch_side side = { .count = ~0ULL };
+	struct clatch_sa sas[CLATCH_MAX_NEST + 1] = {}, zero = {};
+
+	for (int i = 0; i < CLATCH_MAX_NEST; i++)
+		side.sa[i].reqid = 7;
+	latches_resolve(*state, sas, &side);
+	assert_int_equal(sas[CLATCH_MAX_NEST - 1].reqid, 7);
+	assert_memory_equal(&sas[CLATCH_MAX_NEST], &zero, sizeof(zero));
+}
+
 static void test_map_that_is_none(void **state)
 {
 	(void)state;
@@ -198,6 +283,10 @@ int main(void)
 		cmocka_unit_test(test_every_latch_once),
 		cmocka_unit_test(test_visitor_ends_the_walk),
 		cmocka_unit_test(test_resolves),
+		cmocka_unit_test(test_walk),
+		cmocka_unit_test(test_visitor_ends_the_raw_walk),
+		cmocka_unit_test(test_resolve_remembers),
+		cmocka_unit_test(test_resolve_is_bounded),
 		cmocka_unit_test(test_map_that_is_none),
 		cmocka_unit_test(test_monitor_slots),
 	};

@@ -128,7 +128,7 @@ static void test_aead(void **state)
 	key.dst = expected.dst;
 	assert_int_equal(c.kind, SAD_SET);
 	assert_memory_equal(&c.key, &key, sizeof(key));
-	assert_memory_equal(&c.sa, &expected, sizeof(expected));
+	assert_memory_equal(&c.class.sa, &expected, sizeof(expected));
 }
 
 static void test_enc_and_auth(void **state)
@@ -148,7 +148,7 @@ static void test_enc_and_auth(void **state)
 	strcpy(expected.suite.auth, "hmac(sha256)");
 	expected.suite.auth_key_bits = 256;
 	expected.suite.icv_bits = 128;
-	assert_memory_equal(&c.sa, &expected, sizeof(expected));
+	assert_memory_equal(&c.class.sa, &expected, sizeof(expected));
 }
 
 static void test_auth_without_truncation(void **state)
@@ -161,10 +161,10 @@ static void test_auth_without_truncation(void **state)
 	put_algo(&m, XFRMA_ALG_AUTH, "hmac(sha1)", 160);
 	c = parse(&m);
 	assert_int_equal(c.key.proto, IPPROTO_AH);
-	assert_string_equal(c.sa.suite.auth, "hmac(sha1)");
-	assert_int_equal(c.sa.suite.auth_key_bits, 160);
-	assert_int_equal(c.sa.suite.icv_bits, 0);
-	assert_string_equal(c.sa.suite.enc, "");
+	assert_string_equal(c.class.sa.suite.auth, "hmac(sha1)");
+	assert_int_equal(c.class.sa.suite.auth_key_bits, 160);
+	assert_int_equal(c.class.sa.suite.icv_bits, 0);
+	assert_string_equal(c.class.sa.suite.enc, "");
 }
 
 static void test_name_fills_its_place(void **state)
@@ -177,8 +177,8 @@ static void test_name_fills_its_place(void **state)
 	begin_sa(&m);
 	put_aead(&m, longest, 160, 128);
 	c = parse(&m);
-	assert_memory_equal(c.sa.suite.enc, longest, CLATCH_ALG_LEN);
-	assert_string_equal(c.sa.suite.auth, "");
+	assert_memory_equal(c.class.sa.suite.enc, longest, CLATCH_ALG_LEN);
+	assert_string_equal(c.class.sa.suite.auth, "");
 }
 
 static void test_esn_encap_if_id(void **state)
@@ -195,10 +195,41 @@ static void test_esn_encap_if_id(void **state)
 	mnl_attr_put(m.header, XFRMA_REPLAY_ESN_VAL, sizeof(esn), &esn);
 	mnl_attr_put_u32(m.header, XFRMA_IF_ID, 42);
 	c = parse(&m);
-	assert_int_equal(c.sa.suite.encap, 2);
-	assert_int_equal(c.sa.if_id, 42);
+	assert_int_equal(c.class.sa.suite.encap, 2);
+	assert_int_equal(c.class.sa.if_id, 42);
 	/* its window counts, not the one of 32 in the fixed part */
-	assert_int_equal(c.sa.suite.flags, CLATCH_SUITE_AEAD | CLATCH_SUITE_ESN);
+	assert_int_equal(c.class.sa.suite.flags, CLATCH_SUITE_AEAD | CLATCH_SUITE_ESN);
+}
+
+static void test_selector_and_mark(void **state)
+{
+	struct xfrm_mark mark = { .v = 5, .m = 0xff };
+	struct xfrm_selector sel = {
+		.daddr.a4 = inet_addr("10.9.0.1"),
+		.saddr.a4 = inet_addr("10.9.0.2"),
+		.dport = htons(5000),
+		.dport_mask = 0xffff,
+		.family = AF_INET,
+		.prefixlen_d = 32,
+		.prefixlen_s = 24,
+		.proto = IPPROTO_TCP,
+		.ifindex = 3,
+	};
+	struct sad_change c;
+	struct message m;
+
+	(void)state;
+	begin_sa(&m)->sel = sel;
+	put_aead(&m, "rfc4106(gcm(aes))", 160, 128);
+	c = parse(&m);
+	assert_memory_equal(&c.class.selector, &sel, sizeof(sel));
+	assert_int_equal(c.class.mark, 0);
+	assert_int_equal(c.class.mark_mask, 0);
+	assert_int_equal(c.class.count, 0);
+	mnl_attr_put(m.header, XFRMA_MARK, sizeof(mark), &mark);
+	c = parse(&m);
+	assert_int_equal(c.class.mark, 5);
+	assert_int_equal(c.class.mark_mask, 0xff);
 }
 
 static void test_ipv6(void **state)
@@ -216,7 +247,7 @@ static void test_ipv6(void **state)
 	put_aead(&m, "rfc4106(gcm(aes))", 160, 128);
 	c = parse(&m);
 	assert_memory_equal(&c.key.dst, &dst, sizeof(dst));
-	assert_memory_equal(&c.sa.dst, &dst, sizeof(dst));
+	assert_memory_equal(&c.class.sa.dst, &dst, sizeof(dst));
 }
 
 static void test_not_ours(void **state)
@@ -301,7 +332,7 @@ static void test_truncated(void **state)
 			assert_memory_equal(&c, &before, sizeof(c));
 		} else {
 			/* only where an attribute ends, and what is left is whole */
-			assert_true(c.kind == SAD_NOTHING || c.sa.suite.auth[0]);
+			assert_true(c.kind == SAD_NOTHING || c.class.sa.suite.auth[0]);
 		}
 	}
 }
@@ -310,7 +341,7 @@ static void test_short_attributes(void **state)
 {
 	static const __u16 types[] = {
 		XFRMA_ALG_AEAD, XFRMA_ALG_CRYPT,      XFRMA_ALG_AUTH, XFRMA_ALG_AUTH_TRUNC,
-		XFRMA_ENCAP,	XFRMA_REPLAY_ESN_VAL, XFRMA_IF_ID,
+		XFRMA_ENCAP,	XFRMA_REPLAY_ESN_VAL, XFRMA_IF_ID,    XFRMA_MARK,
 	};
 	struct sad_change c;
 	struct message m;
@@ -360,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_auth_without_truncation),
 		cmocka_unit_test(test_name_fills_its_place),
 		cmocka_unit_test(test_esn_encap_if_id),
+		cmocka_unit_test(test_selector_and_mark),
 		cmocka_unit_test(test_ipv6),
 		cmocka_unit_test(test_not_ours),
 		cmocka_unit_test(test_removed),

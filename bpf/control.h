@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Orders of user space (clatch/control.h), carried out as the packet path would. */
+#ifndef CLATCH_BPF_CONTROL_H
+#define CLATCH_BPF_CONTROL_H
+
+#include "latch.h"
+#include <clatch/control.h>
+
+/* The daemon's judgement of a latch. */
+static __noinline void order_causes(struct clatch_latch *l, const struct clatch_order *o)
+{
+	struct what w = { .direction = o->direction, .reason = o->reason, .fields = o->fields };
+	struct clatch_side *side = latch_side(l, o->direction);
+	struct clatch_tuple tuple = o->tuple;
+	__u32 fresh;
+
+	__sync_fetch_and_or(&l->flags, o->flags);
+	fresh = latch_causes(l, o->set, o->clear & ~CLATCH_CAUSE_DEAD_PEER, &w);
+	if (fresh && w.state == CLATCH_BROKEN) {
+		w.type = CLATCH_EV_BROKEN;
+		report_found(&tuple, side, NULL, &w, o->got_count ? &o->got : NULL);
+	} else if (w.old_state == CLATCH_BROKEN && w.state != CLATCH_BROKEN) {
+		w.type = CLATCH_EV_RESTORED;
+		report(&tuple, side, NULL, &w);
+	}
+}
+
+/* Nothing passes any more; the latch stays until its connection has gone. */
+static __noinline void order_close(struct clatch_latch *l, const struct clatch_order *o)
+{
+	struct what w = { .type = CLATCH_EV_CLOSED, .end = o->end, .latch = l->id };
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct clatch_tuple tuple = o->tuple;
+
+	bpf_spin_lock(&l->lock);
+	w.old_state = latch_step(l, CLATCH_STEP_CLOSE, now);
+	w.state = l->state;
+	bpf_spin_unlock(&l->lock);
+	if (w.old_state != w.state)
+		report(&tuple, NULL, NULL, &w);
+}
+
+/* The order at @index of the packet.  1 if it found its latch. */
+verified_once int order_carry_out(struct __sk_buff *ctx, __u32 index)
+{
+	__u32 zero = 0;
+	struct clatch_order *o = bpf_map_lookup_elem(&clatch_orders, &zero);
+	struct clatch_tuple tuple;
+	struct clatch_latch *l;
+
+	if (!o || index >= CLATCH_MAX_ORDERS ||
+	    bpf_skb_load_bytes(ctx, ETH_HLEN + index * sizeof(*o), o, sizeof(*o)))
+		return 0;
+	tuple = o->tuple;
+	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	if (!l || l->id != o->id)
+		return 0;
+	switch (o->type) {
+	case CLATCH_ORDER_CAUSES:
+		order_causes(l, o);
+		break;
+	case CLATCH_ORDER_CLOSE:
+		order_close(l, o);
+		break;
+	case CLATCH_ORDER_REMOVE:
+		latch_delete(&tuple, o->end);
+		break;
+	}
+	return 1;
+}
+
+#endif

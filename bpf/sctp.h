@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * SCTP: one latch for each address pair of an association (RFC 5660 §5).
+ *
+ * Its sockets do not tell whose packet it is: one may have many associations, and each of them many
+ * pairs.  But the kernel notes the path that it sends on, in the socket and in the association.
+ */
+#ifndef CLATCH_BPF_SCTP_H
+#define CLATCH_BPF_SCTP_H
+
+#include "tcp.h"
+
+#define SCTP_MAX_ASSOCIATIONS 1024 /* of one socket, that are looked through */
+#define SCTP_MAX_PATHS 64 /* of one association */
+#define SCTP_INIT 1
+#define SCTP_INIT_ACK 2
+#define SCTP_HEARTBEAT_ACK 5
+#define SCTP_ABORT 6
+#define SCTP_SHUTDOWN_ACK 8
+#define SCTP_COOKIE_ECHO 10
+#define SCTP_COOKIE_ACK 11
+#define SCTP_SHUTDOWN_COMPLETE 14
+#define SCTP_STATE_CLOSED 0
+#define SCTP_STATE_ESTABLISHED 3
+#define SCTP_UNCONFIRMED 3
+#define SCTP_ENDED_TIME SECOND /* after its last packet: what is under way still finds the latch */
+
+enum sctp_phase {
+	SCTP_UNKNOWN,
+	SCTP_OPENS,
+	SCTP_BEGINS,
+	SCTP_GOES_ON,
+	SCTP_ENDS,
+};
+
+static __always_inline void sctp_address(struct clatch_addr *to, union sctp_addr *from)
+{
+	if (kread(from, v4.sin_family) == AF_INET)
+		addr_v4(to, kread(from, v4.sin_addr.s_addr));
+	else
+		*to = kread(from, v6.sin6_addr);
+}
+
+static __always_inline void sctp_pair(struct clatch_tuple *t, struct sctp_association *a,
+				      struct sctp_transport *path)
+{
+	sctp_address(&t->local, &path->saddr);
+	sctp_address(&t->remote, &path->ipaddr);
+	t->local_port = kread(a, base.bind_addr.port);
+	t->remote_port = kread(a, peer.port);
+	t->proto = IPPROTO_SCTP;
+}
+
+static __always_inline struct sctp_association *sctp_entry(__u64 node)
+{
+	return kcast(struct sctp_association,
+		     node - bpf_core_field_offset(struct sctp_association, asocs));
+}
+
+/* A walk over the associations of a socket. */
+struct sctp_walk {
+	__u64 head;
+	__u64 node;
+	__u64 dst; /* of the path that is looked for */
+	__u64 found;
+	__u32 local_port; /* of the association that is looked for, 0 = any */
+	__u32 remote_port;
+};
+
+static __always_inline bool sctp_has_ports(struct sctp_association *a, const struct sctp_walk *w)
+{
+	return !w->local_port || (kread(a, base.bind_addr.port) == w->local_port &&
+				  kread(a, peer.port) == w->remote_port);
+}
+
+static __always_inline void sctp_walk_begin(struct sctp_walk *w, __u64 sk)
+{
+	struct sctp_endpoint *ep = kread(kcast(struct sctp_sock, sk), ep);
+
+	w->head = (__u64)ep + bpf_core_field_offset(struct sctp_endpoint, asocs);
+	w->node = (__u64)kread(kcast(struct list_head, w->head), next);
+}
+
+static long sctp_find_step(__u32 index, struct sctp_walk *w)
+{
+	struct sctp_association *a = sctp_entry(w->node);
+	struct sctp_transport *path;
+
+	(void)index;
+	if (!w->node || w->node == w->head)
+		return 1;
+	path = kread(a, peer.last_sent_to);
+	if (path && (__u64)kread(path, dst) == w->dst) {
+		bool exact = sctp_has_ports(a, w);
+
+		if (exact || !w->found)
+			w->found = w->node;
+		if (exact)
+			return 1;
+	}
+	w->node = (__u64)kread(kcast(struct list_head, w->node), next);
+	return 0;
+}
+
+/*
+ * The pair that @sk is sending on, into @t, whatever the packet hides; and what the association is
+ * at.  SCTP_UNKNOWN: it has none (yet), as an INIT-ACK.  In clear several associations may share a
+ * route: then it is the one with the packet's @ports in @t, unless NAT has changed these.
+ */
+static __noinline int sctp_sending(struct clatch_tuple *t, __u64 sk, __u32 ports)
+{
+	struct sctp_association *a;
+	struct sctp_transport *path;
+	struct sctp_walk w = {};
+	__u32 state;
+
+	if (!bpf_core_type_exists(struct sctp_association))
+		return SCTP_UNKNOWN;
+	w.dst = (__u64)kread(kcast(struct sock, sk), sk_dst_cache);
+	if (ports) {
+		w.local_port = t->local_port;
+		w.remote_port = t->remote_port;
+	}
+	sctp_walk_begin(&w, sk);
+	bpf_loop(SCTP_MAX_ASSOCIATIONS, sctp_find_step, &w, 0);
+	if (!w.found)
+		return SCTP_UNKNOWN;
+	a = sctp_entry(w.found);
+	path = kread(a, peer.last_sent_to);
+	sctp_pair(t, a, path);
+	state = kread(a, state);
+	if (state == SCTP_STATE_CLOSED)
+		return SCTP_ENDS;
+	if (state < SCTP_STATE_ESTABLISHED)
+		return SCTP_OPENS;
+	return kread(path, state) == SCTP_UNCONFIRMED ? SCTP_BEGINS : SCTP_GOES_ON;
+}
+
+/* What an incoming packet's first chunk says. */
+static __always_inline enum sctp_phase sctp_receiving(const struct packet *p)
+{
+	if (p->first == SCTP_ABORT || p->first == SCTP_SHUTDOWN_COMPLETE)
+		return SCTP_ENDS;
+	if (p->first == SCTP_SHUTDOWN_ACK)
+		return SCTP_UNKNOWN; /* may be repeated to an association that is no more */
+	if (p->first == SCTP_COOKIE_ECHO || p->first == SCTP_COOKIE_ACK ||
+	    (p->first >= SCTP_INIT && p->first <= SCTP_HEARTBEAT_ACK && p->first != 3))
+		return SCTP_BEGINS;
+	return SCTP_GOES_ON;
+}
+
+/* The latch may go, as the association may have ended: unless more follows (sctp_held). */
+static __always_inline void sctp_latch_ends(struct clatch_latch *l)
+{
+	l->cookie = bpf_ktime_get_boot_ns();
+	latch_end_in(l, SCTP_ENDED_TIME);
+}
+
+/* A walk over the paths of an association whose latches are to end. */
+struct sctp_ending {
+	__u64 netns;
+	__u64 association;
+	__u64 head;
+	__u64 node;
+};
+
+static long sctp_end_path(__u32 index, struct sctp_ending *e)
+{
+	__u64 address = e->node - bpf_core_field_offset(struct sctp_transport, transports);
+	struct clatch_tuple tuple = { .netns = e->netns };
+	struct clatch_latch *l;
+
+	(void)index;
+	if (!e->node || e->node == e->head)
+		return 1;
+	sctp_pair(&tuple, sctp_entry(e->association), kcast(struct sctp_transport, address));
+	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	if (l)
+		sctp_latch_ends(l);
+	e->node = (__u64)kread(kcast(struct list_head, e->node), next);
+	return 0;
+}
+
+static long sctp_end_step(__u32 index, struct sctp_walk *w)
+{
+	struct sctp_association *a = sctp_entry(w->node);
+
+	(void)index;
+	if (!w->node || w->node == w->head)
+		return 1;
+	if (sctp_has_ports(a, w))
+		w->found = w->node;
+	w->node = (__u64)kread(kcast(struct list_head, w->node), next);
+	return w->found != 0;
+}
+
+/* Lets the latches of all pairs of an association go: of that between the ports of @tuple. */
+static __noinline void sctp_end(__u64 sk, const struct clatch_tuple *tuple)
+{
+	struct sctp_walk w = { .local_port = tuple->local_port, .remote_port = tuple->remote_port };
+	struct sctp_ending e = { .netns = tuple->netns };
+
+	if (!bpf_core_type_exists(struct sctp_association))
+		return;
+	sctp_walk_begin(&w, sk);
+	bpf_loop(SCTP_MAX_ASSOCIATIONS, sctp_end_step, &w, 0);
+	if (!w.found)
+		return;
+	e.association = w.found;
+	e.head = (__u64)sctp_entry(w.found) +
+		 bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
+	e.node = (__u64)kread(kcast(struct list_head, e.head), next);
+	bpf_loop(SCTP_MAX_PATHS, sctp_end_path, &e, 0);
+}
+
+/* The latch of an association that our INIT opens: that may come to nothing, and no hook tells. */
+static __noinline struct clatch_latch *sctp_opens(const struct clatch_tuple *tuple)
+{
+	struct birth birth = { .step = CLATCH_STEP_OPEN, .flags = CLATCH_OPENING };
+
+	return latch_create(tuple, &birth);
+}
+
+/*
+ * At a packet of a latched pair: is this the association's end, or has it begun?  An end may have
+ * been announced by a forger who got past IPsec but not past SCTP: then more follows.
+ */
+static __noinline void sctp_held(struct __sk_buff *ctx, struct clatch_latch *l,
+				 const struct flow *f, __u32 phase)
+{
+	__u64 sk = (__u64)kread(kskb(ctx), sk);
+
+	if (phase == SCTP_ENDS) {
+		sctp_latch_ends(l);
+		sctp_end(sk, &f->tuple);
+	} else if (bpf_ktime_get_boot_ns() - l->cookie < SCTP_ENDED_TIME) {
+		/* Was under way, or waits for the socket to read the end: more may follow. */
+		latch_end_in(l, SCTP_ENDED_TIME);
+	} else if (!kread(kcast(struct sock, sk), sk_socket)) {
+		/* close() was called; what is unsent still goes */
+		latch_end_in(l, UNSEEN_END_TIME);
+	} else if (l->flags & CLATCH_OPENING) {
+		latch_end_in(l, LARVAL_TIME); /* longer than the kernel waits to repeat an INIT */
+	} else {
+		bpf_timer_cancel(&l->end);
+	}
+}
+
+/*
+ * close().  Nothing to do for associations: each sends more, be it ABORT or SHUTDOWN until it is
+ * answered; or its INIT was not, and its latch will expire.
+ */
+static __always_inline void sctp_release(struct bpf_sock *ctx)
+{
+	__u64 sk = (__u64)ctx; /* the context of this hook is the kernel's socket */
+
+	/* A socket that was accepted has the address and the port of its listener. */
+	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_LISTEN)
+		listener_released(sk, IPPROTO_SCTP);
+}
+
+#endif

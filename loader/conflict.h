@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Does the SPD or the SAD of this host conflict with a latch (RFC 5660 R22-R26)?  Pure: everything
+ * is decided here, nothing is asked or changed.
+ */
+#ifndef CLATCH_CONFLICT_H
+#define CLATCH_CONFLICT_H
+
+#include <clatch/latch.h>
+#include "sa_set.h"
+#include "spd.h"
+
+/* A latch as the judge needs it: @in and @out as in struct latch_view (latches.h). */
+struct conflict_latch {
+	const struct clatch_tuple *tuple;
+	const struct clatch_latch *latch;
+	const struct clatch_sa *in;
+	const struct clatch_sa *out;
+};
+
+/* enum clatch_field: what differs between two SAs, as bpf/event.h finds it. */
+__u32 conflict_fields(const struct clatch_sa *a, const struct clatch_sa *b);
+
+/* What is wrong, of the first thing found: the policy's before the SAs', out before in. */
+struct conflict {
+	__u8 causes; /* CLATCH_CAUSE_POLICY, CLATCH_CAUSE_SA: all that hold */
+	__u8 flags; /* CLATCH_POLICED_IN, _OUT: what was seen of the SPD, to be set in the latch */
+	__u8 direction; /* enum clatch_dir, of what follows */
+	__u8 reason; /* CLEAR: a bypass, or no policy any more; POLICY: a block; SA_MISMATCH */
+	__u8 got_count; /* 1: @got has what the template or the SA has, else 0 */
+	__u32 fields; /* enum clatch_field: what differs */
+	struct clatch_sa got;
+};
+
+void conflict_judge(const struct spd *spd, const struct sa_set *sas,
+		    const struct conflict_latch *latch, struct conflict *conflict);
+
+#endif

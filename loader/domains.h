@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The network namespaces in use: those of guarded processes, and those of latches. */
+#ifndef CLATCH_DOMAINS_H
+#define CLATCH_DOMAINS_H
+
+#include <stdbool.h>
+#include "cli.h"
+#include "domain.h"
+
+struct domains {
+	const struct cli *cli;
+	int sas; /* the clatch_sas map */
+	/* Called for each new one, to add its sockets to an event loop. 0 or -errno. */
+	int (*added)(void *context, struct domain *domain);
+	void *context;
+	struct domain *first;
+	bool full_said; /* that the SA table has no room */
+	bool failed_said; /* that a namespace could not be opened */
+};
+
+/* Opens all that are in use.  0, or -errno of the caller's own; others' failures are said. */
+int domains_open(struct domains *d);
+void domains_close(struct domains *d);
+
+/* The one with this cookie, opened if it is new; NULL = it cannot be found. */
+struct domain *domains_find(struct domains *d, __u64 netns);
+
+/*
+ * Opens what is new, and closes those that no guarded process is in and that have no name: an open
+ * one would keep its namespace alive.
+ */
+void domains_refresh(struct domains *d);
+
+/* Said once: what is missing from a full SA table. */
+void domains_say_full(struct domains *d);
+
+#endif

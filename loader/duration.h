@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Lengths of time as users write them. */
+#ifndef CLATCH_DURATION_H
+#define CLATCH_DURATION_H
+
+#include <linux/types.h>
+
+#define DURATION_FORM "a number with ms, s, m or h (30s), or never"
+#define DURATION_NEVER (~(__u64)0)
+
+/* "30s", "500ms", "2m", "1h", "0s", "never".  0 and *ns, or -EINVAL with *ns as it was. */
+int duration_parse(__u64 *ns, const char *text);
+
+#endif

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "sa_set.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define FIRST_BUCKETS 64 /* a power of two, as all sizes are */
+
+/* Hash tables whose entries carry their links, so that what is found can be taken out at once. */
+struct link {
+	struct link *next;
+	struct link **back;
+	__u64 hash;
+};
+
+struct table {
+	struct link **buckets;
+	size_t size;
+	size_t count;
+};
+
+/* A class, found by what it is, by its addresses, and by these and its reqid. */
+struct class
+{
+	struct link by_content;
+	struct link by_pair;
+	struct link by_reqid;
+	struct sa_class sa;
+};
+
+struct member {
+	struct link by_key;
+	struct clatch_sa_key key;
+	struct class *class;
+	__u64 round;
+};
+
+enum { BY_KEY, BY_CONTENT, BY_PAIR, BY_REQID, TABLES };
+
+struct sa_set {
+	struct table tables[TABLES];
+	__u64 seed; /* who chooses SPIs is not to choose buckets */
+	__u64 round; /* of dumps */
+	bool changed; /* a class has come or gone since sa_set_begin() */
+};
+
+#define ENTRY(link, type, field) ((type *)((char *)(link)-offsetof(type, field)))
+
+static __u64 mix(__u64 hash, const void *data, size_t size)
+{
+	const char *bytes = data;
+	__u64 word;
+
+	for (; size; size -= sizeof(word), bytes += sizeof(word)) {
+		memcpy(&word, bytes, sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
+
+static struct link *chain(const struct table *t, __u64 hash)
+{
+	return t->buckets[hash & (t->size - 1)];
+}
+
+static void push(struct table *t, struct link *link)
+{
+	struct link **head = &t->buckets[link->hash & (t->size - 1)];
+
+	link->next = *head;
+	link->back = head;
+	if (*head)
+		(*head)->back = &link->next;
+	*head = link;
+}
+
+/* Without memory for more buckets the chains grow longer, which is no error. */
+static void grow(struct table *t)
+{
+	struct table larger = { .size = 2 * t->size, .count = t->count };
+
+	larger.buckets = calloc(larger.size, sizeof(*larger.buckets));
+	if (!larger.buckets)
+		return;
+	for (size_t i = 0; i < t->size; i++) {
+		for (struct link *link = t->buckets[i], *next; link; link = next) {
+			next = link->next;
+			push(&larger, link);
+		}
+	}
+	free(t->buckets);
+	*t = larger;
+}
+
+static void insert(struct table *t, struct link *link, __u64 hash)
+{
+	if (t->count++ >= t->size)
+		grow(t);
+	link->hash = hash;
+	push(t, link);
+}
+
+static void take_out(struct table *t, struct link *link)
+{
+	*link->back = link->next;
+	if (link->next)
+		link->next->back = link->back;
+	t->count--;
+}
+
+void sa_set_free(struct sa_set *set)
+{
+	if (!set)
+		return;
+	for (size_t i = 0; set->tables[BY_KEY].buckets && i < set->tables[BY_KEY].size; i++) {
+		struct link *link = set->tables[BY_KEY].buckets[i];
+
+		while (link) {
+			struct member *m = ENTRY(link, struct member, by_key);
+
+			link = link->next;
+			if (!--m->class->sa.count)
+				free(m->class);
+			free(m);
+		}
+	}
+	for (int i = 0; i < TABLES; i++)
+		free(set->tables[i].buckets);
+	free(set);
+}
+
+struct sa_set *sa_set_new(void)
+{
+	struct sa_set *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return NULL;
+	for (int i = 0; i < TABLES; i++) {
+		set->tables[i].size = FIRST_BUCKETS;
+		set->tables[i].buckets = calloc(FIRST_BUCKETS, sizeof(struct link *));
+		if (!set->tables[i].buckets) {
+			sa_set_free(set);
+			return NULL;
+		}
+	}
+	(void)!getrandom(&set->seed, sizeof(set->seed), GRND_NONBLOCK);
+	return set;
+}
+
+static __u64 hash_pair(const struct sa_set *set, const struct clatch_addr *src,
+		       const struct clatch_addr *dst)
+{
+	return mix(mix(set->seed, src, sizeof(*src)), dst, sizeof(*dst));
+}
+
+static __u64 hash_reqid(__u64 pair, __u64 reqid)
+{
+	return mix(pair, &reqid, sizeof(reqid));
+}
+
+_Static_assert(sizeof(struct clatch_sa_key) % 8 == 0 && sizeof(struct clatch_sa) % 8 == 0 &&
+		       sizeof(struct xfrm_selector) % 8 == 0,
+	       "hashed as whole words");
+
+/* As it is compared: without what differs from one SA of a class to the next, or means nothing. */
+static void normalise(struct sa_class *to, const struct sa_class *from)
+{
+	const size_t gap = offsetof(struct xfrm_selector, proto) + sizeof(to->selector.proto);
+
+	memset(to, 0, sizeof(*to));
+	to->sa = from->sa;
+	to->sa.spi = 0;
+	to->selector = from->selector;
+	to->selector.user = 0;
+	memset((char *)&to->selector + gap, 0, offsetof(struct xfrm_selector, ifindex) - gap);
+	to->mark = from->mark;
+	to->mark_mask = from->mark_mask;
+}
+
+static __u64 hash_content(const struct sa_set *set, const struct sa_class *sa)
+{
+	const __u32 marks[] = { sa->mark, sa->mark_mask };
+	__u64 hash = mix(set->seed, &sa->sa, sizeof(sa->sa));
+
+	return mix(mix(hash, &sa->selector, sizeof(sa->selector)), marks, sizeof(marks));
+}
+
+/* Is the class @sa, but for the SPI, what @normal is? */
+static bool is_content(const struct sa_class *sa, const struct sa_class *normal)
+{
+	struct clatch_sa facts = sa->sa;
+
+	facts.spi = 0;
+	return !memcmp(&facts, &normal->sa, sizeof(facts)) &&
+	       !memcmp(&sa->selector, &normal->selector, sizeof(sa->selector)) &&
+	       sa->mark == normal->mark && sa->mark_mask == normal->mark_mask;
+}
+
+static struct class *find_class(const struct sa_set *set, const struct sa_class *normal, __u64 hash)
+{
+	struct link *link = chain(&set->tables[BY_CONTENT], hash);
+
+	for (; link; link = link->next) {
+		struct class *class = ENTRY(link, struct class, by_content);
+
+		if (link->hash == hash && is_content(&class->sa, normal))
+			return class;
+	}
+	return NULL;
+}
+
+static struct class *add_class(struct sa_set *set, const struct sa_class *normal, __u64 hash)
+{
+	__u64 pair = hash_pair(set, &normal->sa.src, &normal->sa.dst);
+	struct class *class = malloc(sizeof(*class));
+
+	if (!class)
+		return NULL;
+	class->sa = *normal;
+	insert(&set->tables[BY_CONTENT], &class->by_content, hash);
+	insert(&set->tables[BY_PAIR], &class->by_pair, pair);
+	insert(&set->tables[BY_REQID], &class->by_reqid, hash_reqid(pair, normal->sa.reqid));
+	set->changed = true;
+	return class;
+}
+
+/* One SA less in it: 1 it has gone, 0 it has not. */
+static int leave_class(struct sa_set *set, struct class *class)
+{
+	if (--class->sa.count)
+		return 0;
+	take_out(&set->tables[BY_CONTENT], &class->by_content);
+	take_out(&set->tables[BY_PAIR], &class->by_pair);
+	take_out(&set->tables[BY_REQID], &class->by_reqid);
+	free(class);
+	set->changed = true;
+	return 1;
+}
+
+static struct member *find_member(const struct sa_set *set, const struct clatch_sa_key *key,
+				  __u64 hash)
+{
+	struct link *link = chain(&set->tables[BY_KEY], hash);
+
+	for (; link; link = link->next) {
+		struct member *m = ENTRY(link, struct member, by_key);
+
+		if (link->hash == hash && !memcmp(&m->key, key, sizeof(*key)))
+			return m;
+	}
+	return NULL;
+}
+
+static void drop_member(struct sa_set *set, struct member *m)
+{
+	take_out(&set->tables[BY_KEY], &m->by_key);
+	free(m);
+}
+
+static struct member *add_member(struct sa_set *set, const struct clatch_sa_key *key, __u64 hash)
+{
+	struct member *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->key = *key;
+	insert(&set->tables[BY_KEY], &m->by_key, hash);
+	return m;
+}
+
+/* @m becomes one of the class @normal, perhaps a new one: 1, 0 or -ENOMEM. */
+static int join_class(struct sa_set *set, struct member *m, const struct sa_class *normal)
+{
+	__u64 hash = hash_content(set, normal);
+	struct class *class = find_class(set, normal, hash), *before = m->class;
+	int changed = !class;
+
+	if (!class)
+		class = add_class(set, normal, hash);
+	if (!class)
+		return -ENOMEM;
+	class->sa.count++;
+	class->sa.sa.spi = m->key.spi;
+	m->class = class;
+	if (before)
+		changed |= leave_class(set, before);
+	return changed;
+}
+
+int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct sa_class *sa)
+{
+	__u64 hash = mix(set->seed, key, sizeof(*key));
+	struct member *m = find_member(set, key, hash);
+	struct sa_class normal;
+	int ret;
+
+	if (!m)
+		m = add_member(set, key, hash);
+	if (!m)
+		return -ENOMEM;
+	normalise(&normal, sa);
+	ret = join_class(set, m, &normal);
+	if (ret < 0 && !m->class)
+		drop_member(set, m);
+	else
+		m->round = set->round;
+	return ret;
+}
+
+static int remove_member(struct sa_set *set, struct member *m)
+{
+	int gone = leave_class(set, m->class);
+
+	drop_member(set, m);
+	return gone;
+}
+
+int sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key)
+{
+	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+
+	return m ? remove_member(set, m) : 0;
+}
+
+void sa_set_begin(struct sa_set *set)
+{
+	set->round++;
+	set->changed = false;
+}
+
+int sa_set_end(struct sa_set *set)
+{
+	const struct table *t = &set->tables[BY_KEY];
+
+	for (size_t i = 0; i < t->size; i++) {
+		for (struct link *link = t->buckets[i], *next; link; link = next) {
+			struct member *m = ENTRY(link, struct member, by_key);
+
+			next = link->next;
+			if (m->round != set->round)
+				remove_member(set, m);
+		}
+	}
+	return set->changed;
+}
+
+static bool is_between(const struct sa_class *sa, const struct clatch_addr *src,
+		       const struct clatch_addr *dst)
+{
+	return !memcmp(&sa->sa.src, src, sizeof(*src)) && !memcmp(&sa->sa.dst, dst, sizeof(*dst));
+}
+
+int sa_set_each(const struct sa_set *set, const struct clatch_addr *src,
+		const struct clatch_addr *dst, sa_set_visit *visit, void *context)
+{
+	__u64 hash = hash_pair(set, src, dst);
+	struct link *link = chain(&set->tables[BY_PAIR], hash);
+	int ret = 0;
+
+	for (; link && !ret; link = link->next) {
+		const struct class *class = ENTRY(link, struct class, by_pair);
+
+		if (link->hash == hash && is_between(&class->sa, src, dst))
+			ret = visit(context, &class->sa);
+	}
+	return ret;
+}
+
+int sa_set_each_reqid(const struct sa_set *set, const struct clatch_addr *src,
+		      const struct clatch_addr *dst, __u32 reqid, sa_set_visit *visit,
+		      void *context)
+{
+	__u64 hash = hash_reqid(hash_pair(set, src, dst), reqid);
+	struct link *link = chain(&set->tables[BY_REQID], hash);
+	int ret = 0;
+
+	for (; link && !ret; link = link->next) {
+		const struct class *class = ENTRY(link, struct class, by_reqid);
+
+		if (link->hash == hash && class->sa.sa.reqid == reqid &&
+		    is_between(&class->sa, src, dst))
+			ret = visit(context, &class->sa);
+	}
+	return ret;
+}

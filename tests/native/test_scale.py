@@ -1,0 +1,132 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""How long `run` takes to judge a change: 100,000 latches, 1,000 policies.
+
+The latches are written by hand, as this kernel has no ESP; the policies are real.
+"""
+
+import ctypes
+import json
+import os
+import socket
+import struct
+import subprocess
+import time
+import unittest
+
+from native import Case, LOADER, set_up_module
+from test_close import netns_of
+from test_show import ESTABLISHED, HEAD, NO_RULE, TAIL, TUPLE, v4
+
+setUpModule = set_up_module  # pylint: disable=invalid-name
+
+LATCHES, POLICIES = 100_000, 1000
+LIMIT = 1  # seconds; a quiet machine takes less than a tenth of it, and says so
+SIDE = "<IIIi48xQ16s16sHHIIIQQQ24x"
+SO_NETNS_COOKIE = 71
+BPF, MAP_UPDATE_BATCH, OBJ_GET = 321, 26, 7
+SUITE = struct.pack("<32s32sHHHBBBB6x", b"rfc4106(gcm(aes))", b"", 160, 0, 128, 50, 0, 0, 5)
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, attributes):
+    buffer = ctypes.create_string_buffer(attributes, 128)
+    done = libc.syscall(BPF, command, buffer, 128)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), "bpf")
+    return done
+
+
+def open_map(path):
+    name = ctypes.create_string_buffer(path.encode())
+    return bpf(OBJ_GET, struct.pack("<QII", ctypes.addressof(name), 0, 0))
+
+
+def update_all(fd, keys, values, count):
+    keys, values = ctypes.create_string_buffer(keys), ctypes.create_string_buffer(values)
+    bpf(MAP_UPDATE_BATCH, struct.pack("<QQQQIIQQ", 0, 0, ctypes.addressof(keys),
+                                      ctypes.addressof(values), count, fd, 0, 0))
+
+
+def network(number):
+    return f"10.{number // 256}.{number % 256}"
+
+
+def side(src, dst):
+    return struct.pack(SIDE, 1, 7, 0, 0, 1, v4(src), v4(dst), 0, 0, 0, 0, 0, 1, 100, 0)
+
+
+class Judge(Case):
+    """Half of the policies are outbound, half inbound; 200 peers are behind each."""
+
+    networks = POLICIES // 2
+    own = "192.0.2.1"
+
+    def setUp(self):
+        super().setUp()
+        self.load("--max-latches", str(LATCHES + 1000))
+        self.ip(f"xfrm policy add src {src} dst {dst} dir {way} priority 1000 "
+                "tmpl proto esp reqid 7 mode transport"
+                for net in map(network, range(self.networks))
+                for src, dst, way in ((self.own, f"{net}.0/24", "out"),
+                                      (f"{net}.0/24", self.own, "in")))
+        self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.netns}", LOADER, "run",
+                                         "--json", "--bpffs", self.dir], text=True,
+                                        stdout=subprocess.PIPE)
+        self.addCleanup(self.end_run)
+        while not self.status()["daemon"]:
+            time.sleep(0.02)
+        self.fill()
+        # the first judgement also notes that there is a policy: not what is measured
+        self.ip(["xfrm policy add src 203.0.113.1 dst 203.0.113.2 dir fwd"])
+        while not json.loads(self.ok("show", "1", "--json"))["policed"]["out"]:
+            time.sleep(0.1)
+
+    def end_run(self):
+        self.process.terminate()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+    def ip(self, lines):
+        subprocess.run(["ip", "-n", self.netns, "-batch", "-"], input="\n".join(lines) + "\n",
+                       text=True, check=True)
+
+    def fill(self):
+        suites = open_map(f"{self.dir}/clatch_suites")
+        latches = open_map(f"{self.dir}/clatch_latches")
+        self.addCleanup(os.close, suites)
+        self.addCleanup(os.close, latches)
+        update_all(suites, struct.pack("<I", 1), SUITE, 1)
+        with netns_of(self.netns), socket.socket() as inside:
+            cookie = struct.unpack("Q", inside.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
+        keys, values = [], []
+        for number in range(LATCHES):
+            peer = f"{network(number % self.networks)}.{number // self.networks + 1}"
+            keys.append(struct.pack(TUPLE, cookie, v4(self.own), v4(peer), 40000, 5000, 6))
+            values.append(struct.pack(HEAD, number + 1, 10 ** 9, 10 ** 9, 0, 0, NO_RULE,
+                                      ESTABLISHED, 0, 0) + side(peer, self.own) +
+                          side(self.own, peer) + struct.pack(TAIL, 0, 0))
+        update_all(latches, b"".join(keys), b"".join(values), LATCHES)
+
+    def broken(self, count, change):
+        """Seconds from a change to the last of @count latches that it breaks."""
+        began = time.monotonic()
+        self.ip([change])
+        while count:
+            event = json.loads(self.process.stdout.readline())
+            self.assertEqual((event["event"], event["cause"]), ("broken", "policy"))
+            count -= 1
+        return time.monotonic() - began
+
+    def test_a_change_is_judged_in_time(self):
+        times = [self.broken(200, f"xfrm policy delete src {self.own} dst {network(n)}.0/24 dir out")
+                 for n in range(5)]
+        print(f"# {LATCHES} latches, {POLICIES} policies, 200 latches broken: "
+              + ", ".join(f"{t * 1000:.0f} ms" for t in times))
+        self.assertLess(min(times), LIMIT)
+        self.assertEqual(self.status()["broken"], 5 * 200)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "test.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <time.h>
+
+#include "addr.h"
+#include "sa_set.h"
+
+#define MANY 100000
+
+static struct sa_class make_sa(const char *dst, __u32 reqid)
+{
+	struct sa_class sa = {
+		.sa = { .suite = { .enc = "cbc(aes)", .proto = IPPROTO_ESP }, .reqid = reqid },
+		.selector = { .family = AF_INET },
+	};
+
+	addr_from_v4(&sa.sa.src, inet_addr("10.9.0.1"));
+	addr_from_v4(&sa.sa.dst, inet_addr(dst));
+	return sa;
+}
+
+static int put(struct sa_set *set, __u32 spi, const struct sa_class *sa)
+{
+	struct clatch_sa_key key = { 1, sa->sa.dst, htonl(spi), sa->sa.suite.proto };
+
+	return sa_set_put(set, &key, sa);
+}
+
+static int take(struct sa_set *set, __u32 spi, const struct sa_class *sa)
+{
+	struct clatch_sa_key key = { 1, sa->sa.dst, htonl(spi), sa->sa.suite.proto };
+
+	return sa_set_remove(set, &key);
+}
+
+struct seen {
+	size_t classes;
+	size_t sas;
+	struct sa_class last;
+};
+
+static int see(void *context, const struct sa_class *sa)
+{
+	struct seen *seen = context;
+
+	seen->classes++;
+	seen->sas += sa->count;
+	seen->last = *sa;
+	return 0;
+}
+
+static struct seen seen_to(const struct sa_set *set, const char *dst)
+{
+	const struct sa_class sa = make_sa(dst, 0);
+	struct seen seen = {};
+
+	assert_int_equal(sa_set_each(set, &sa.sa.src, &sa.sa.dst, see, &seen), 0);
+	return seen;
+}
+
+static struct seen seen_of(const struct sa_set *set, const char *dst, __u32 reqid)
+{
+	const struct sa_class sa = make_sa(dst, 0);
+	struct seen seen = {};
+
+	assert_int_equal(sa_set_each_reqid(set, &sa.sa.src, &sa.sa.dst, reqid, see, &seen), 0);
+	return seen;
+}
+
+/* A class lives from its first SA to its last. */
+static void test_rekeying(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	assert_int_equal(put(set, 1, &sa), 1);
+	assert_int_equal(put(set, 1, &sa), 0); /* told of twice */
+	assert_int_equal(put(set, 2, &sa), 0);
+	assert_int_equal(seen_to(set, "10.9.0.2").classes, 1);
+	assert_int_equal(seen_to(set, "10.9.0.2").sas, 2);
+	assert_int_equal(seen_to(set, "10.9.0.2").last.sa.spi, htonl(2));
+	assert_int_equal(take(set, 1, &sa), 0);
+	assert_int_equal(take(set, 1, &sa), 0); /* unknown */
+	assert_int_equal(take(set, 2, &sa), 1);
+	assert_int_equal(seen_to(set, "10.9.0.2").classes, 0);
+	sa_set_free(set);
+}
+
+static void test_every_part_makes_a_class(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	struct sa_set *set = sa_set_new();
+	struct sa_class other;
+	__u32 spi = 1;
+
+	(void)state;
+	put(set, spi, &sa);
+#define OTHER(change)                                                                              \
+	do {                                                                                       \
+		other = sa;                                                                        \
+		change;                                                                            \
+		assert_int_equal(put(set, ++spi, &other), 1);                                      \
+	} while (0)
+	OTHER(other.sa.suite.icv_bits = 96);
+	OTHER(other.sa.reqid = 8);
+	OTHER(other.sa.if_id = 1);
+	OTHER(other.sa.src.b[15]++);
+	OTHER(other.selector.dport = 1);
+	OTHER(other.selector.saddr.a4 = 1);
+	OTHER(other.selector.ifindex = 1);
+	OTHER(other.mark = 1);
+	OTHER(other.mark_mask = 1);
+#undef OTHER
+	sa_set_free(set);
+}
+
+/* What the kernel leaves in gaps, and numbers that say nothing, make no class. */
+static void test_noise_makes_no_class(void **state)
+{
+	struct sa_class sa = make_sa("10.9.0.2", 7);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	put(set, 1, &sa);
+	((char *)&sa.selector)[offsetof(struct xfrm_selector, proto) + 1] = 0x5a;
+	sa.selector.user = 1000;
+	sa.sa.spi = 99;
+	sa.count = 99;
+	assert_int_equal(put(set, 2, &sa), 0);
+	sa_set_free(set);
+}
+
+/* The same SPI with other parameters: in one message, or deleted and added again. */
+static void test_spi_used_again(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7), other = make_sa("10.9.0.2", 8);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	put(set, 1, &sa);
+	assert_int_equal(put(set, 1, &other), 1);
+	assert_int_equal(seen_to(set, "10.9.0.2").classes, 1);
+	assert_int_equal(seen_to(set, "10.9.0.2").last.sa.reqid, 8);
+	assert_int_equal(take(set, 1, &other), 1);
+	assert_int_equal(put(set, 1, &sa), 1);
+	sa_set_free(set);
+}
+
+static void test_joins_another_class(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7), other = make_sa("10.9.0.2", 8);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	put(set, 1, &sa);
+	put(set, 2, &sa);
+	put(set, 3, &other);
+	assert_int_equal(put(set, 2, &other), 0); /* both classes stay */
+	assert_int_equal(put(set, 1, &other), 1); /* one goes */
+	assert_int_equal(seen_to(set, "10.9.0.2").sas, 3);
+	sa_set_free(set);
+}
+
+static void test_dump(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7), other = make_sa("10.9.0.2", 8);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	put(set, 1, &sa);
+	put(set, 2, &sa);
+	put(set, 3, &other);
+	sa_set_begin(set);
+	put(set, 2, &sa);
+	put(set, 3, &other);
+	assert_int_equal(sa_set_end(set), 0); /* one SA less, no class less */
+	assert_int_equal(seen_to(set, "10.9.0.2").sas, 2);
+	sa_set_begin(set);
+	put(set, 2, &sa);
+	assert_int_equal(sa_set_end(set), 1);
+	assert_int_equal(seen_to(set, "10.9.0.2").classes, 1);
+	sa_set_begin(set);
+	put(set, 2, &sa);
+	put(set, 4, &other);
+	assert_int_equal(sa_set_end(set), 1);
+	sa_set_begin(set);
+	assert_int_equal(sa_set_end(set), 1);
+	assert_int_equal(seen_to(set, "10.9.0.2").classes, 0);
+	sa_set_free(set);
+}
+
+static int stop(void *context, const struct sa_class *sa)
+{
+	(void)sa;
+	++*(int *)context;
+	return 42;
+}
+
+static void test_each(void **state)
+{
+	struct sa_class sa = make_sa("10.9.0.2", 7);
+	struct sa_set *set = sa_set_new();
+	int calls = 0;
+
+	(void)state;
+	put(set, 1, &sa);
+	sa = make_sa("10.9.0.2", 8);
+	put(set, 2, &sa);
+	sa = make_sa("10.9.0.3", 8);
+	put(set, 3, &sa);
+	assert_int_equal(seen_to(set, "10.9.0.2").classes, 2);
+	assert_int_equal(seen_to(set, "10.9.0.3").classes, 1);
+	assert_int_equal(seen_to(set, "10.9.0.4").classes, 0);
+	assert_int_equal(seen_of(set, "10.9.0.2", 8).classes, 1);
+	assert_int_equal(seen_of(set, "10.9.0.2", 8).last.sa.reqid, 8);
+	assert_int_equal(seen_of(set, "10.9.0.2", 9).classes, 0);
+	assert_int_equal(seen_of(set, "10.9.0.3", 7).classes, 0);
+	/* not from the other side */
+	assert_int_equal(sa_set_each(set, &sa.sa.dst, &sa.sa.src, stop, &calls), 0);
+	assert_int_equal(calls, 0);
+	assert_int_equal(sa_set_each(set, &sa.sa.src, &sa.sa.dst, stop, &calls), 42);
+	assert_int_equal(calls, 1);
+	sa_set_free(set);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* Of one pair of hosts, each a class of its own by reqid, or by selector alone. */
+static void fill_many(struct sa_set *set, bool by_reqid)
+{
+	struct sa_class sa = make_sa("10.9.0.2", 7);
+
+	for (__u32 i = 0; i < MANY; i++) {
+		if (by_reqid)
+			sa.sa.reqid = i;
+		else
+			sa.selector.daddr.a4 = i;
+		assert_int_equal(put(set, i, &sa), 1);
+	}
+}
+
+static void test_many(void **state)
+{
+	double begun = seconds();
+
+	(void)state;
+	for (int by_reqid = 0; by_reqid < 2; by_reqid++) {
+		struct sa_set *set = sa_set_new();
+
+		fill_many(set, by_reqid);
+		assert_int_equal(seen_to(set, "10.9.0.2").classes, MANY);
+		assert_int_equal(seen_of(set, "10.9.0.2", 7).classes, by_reqid ? 1 : MANY);
+		sa_set_begin(set);
+		assert_int_equal(sa_set_end(set), 1);
+		assert_int_equal(seen_to(set, "10.9.0.2").classes, 0);
+		fill_many(set, by_reqid);
+		sa_set_free(set);
+	}
+	/* 0.2 s is usual; were any of it quadratic, it would be minutes */
+	assert_true(seconds() - begun < 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rekeying),
+		cmocka_unit_test(test_every_part_makes_a_class),
+		cmocka_unit_test(test_noise_makes_no_class),
+		cmocka_unit_test(test_spi_used_again),
+		cmocka_unit_test(test_joins_another_class),
+		cmocka_unit_test(test_dump),
+		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_many),
+	};
+
+	return cmocka_run_group_tests_name("sa_set", tests, NULL, NULL);
+}
