@@ -233,7 +233,7 @@ class Story:
         lines = self.monitor.communicate()[0].splitlines()
         kinds = {word: [line for line in lines if f" {word} latch " in line]
                  for word in ("broken", "violation", "restored")}
-        return lines, [*kinds["broken"], *kinds["violation"][:2], *kinds["restored"]]
+        return lines, [*kinds["broken"][:1], *kinds["violation"][:2], *kinds["restored"]]
 
     def reports(self):
         chapter(6, "The report")

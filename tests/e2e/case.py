@@ -6,7 +6,7 @@ import dataclasses
 import unittest
 
 import ipsec
-from lab import Connection, Guard, Lab, Wire
+from lab import Connection, Guard, Lab, Wire, wait_for
 
 # SPIs a to b, b to a: at first, after a rekey, under other parameters, and when all is well again.
 FIRST, NEXT, OTHER, LAST = (0x1001, 0x2001), (0x1101, 0x2101), (0x3001, 0x4001), (0x1201, 0x2201)
@@ -34,11 +34,12 @@ class Case(unittest.TestCase):
         if self.guard_options is not None:
             self.guard.forget()
         # the first to be added is the last to run: connections are closed under protection
-        self.addCleanup(ipsec.remove_interfaces, self.lab)
         self.addCleanup(ipsec.flush, self.lab.a, self.lab.b)
 
     def protect(self, shape):
         """Puts the shape in force until the test ends."""
+        if shape.if_id:
+            self.addCleanup(ipsec.remove_interfaces, self.lab)
         for encap in ipsec.install(self.lab, shape, FIRST):
             self.addCleanup(encap.close)
 
@@ -56,9 +57,23 @@ class Case(unittest.TestCase):
         latch = self.guard.latch(connection)
         self.assertIsNotNone(latch, "the connection has no latch")
         self.assertEqual(latch["state"], "ESTABLISHED")
+        if self.follow:
+            self.wait_policed(latch)
         self.wire.clear()
         self.guard.forget()
         return connection, latch, shape
+
+    def show(self, latch):
+        return self.guard.json("show", latch["id"])
+
+    def wait_policed(self, latch):
+        """Until `run` knows that the SPD demands what is latched: then its absence is a conflict."""
+        wait_for("run to see the policies",
+                 lambda: self.show(latch)["policed"] == {"in": True, "out": True})
+
+    def wait_state(self, connection, state):
+        return wait_for(state, lambda: (latch := self.guard.latch(connection)) and
+                        latch["state"] == state and latch)
 
     def assert_nothing_in_clear(self, connection):
         self.assertFalse(self.wire.ports(connection.proto, connection.own[1]),

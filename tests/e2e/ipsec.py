@@ -16,10 +16,12 @@ NULL = "enc ecb(cipher_null) \"\" auth-trunc hmac(sha256) 0x{:064x} 128"
 NULL_BOTH = "enc ecb(cipher_null) \"\" auth digest_null \"\""  # no cost of its own
 AUTH_ONLY = "auth-trunc hmac(sha256) 0x{:064x} 128"
 
+FLUSH = ("xfrm policy flush", "xfrm state flush")
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """How two hosts protect their traffic.  Everything here is latched, but the SPIs."""
+    """How two hosts protect their traffic.  Nearly all of it is latched."""
 
     mode: str = "transport"
     suite: str = GCM
@@ -33,6 +35,7 @@ class Shape:
     nested: bool = False  # AH around ESP
     upper: str = "tcp"  # which transport the policies are for
     host_tunnel: bool = False  # tunnel mode between the hosts' own addresses
+    optional: bool = False  # the policies say level use; not latched
 
     @property
     def inner(self):
@@ -61,7 +64,9 @@ def _addresses(lab, shape):
 
 def _template(shape, src, dst, proto=None):
     ends = f"src {src} dst {dst}" if shape.mode == "tunnel" else ""
-    return f" tmpl {ends} proto {proto or shape.sa_proto} reqid {shape.reqid} mode {shape.mode}"
+    level = " level use" if shape.optional else ""
+    return (f" tmpl {ends} proto {proto or shape.sa_proto} reqid {shape.reqid} mode {shape.mode}"
+            f"{level}")
 
 
 def _policy(shape, inner, outer, direction, priority):
@@ -75,8 +80,7 @@ def _policy(shape, inner, outer, direction, priority):
     return words
 
 
-def states(lab, shape, spis):
-    """SAs both ways; @spis: a to b, b to a."""
+def _state_lines(lab, shape, spis):
     (a, b), _ = _addresses(lab, shape)
     lines = []
     for (src, dst), spi in zip(((a, b), (b, a)), spis):
@@ -85,15 +89,39 @@ def states(lab, shape, spis):
             lines.append(_state(shape, src, dst, spi + 1, "ah", AUTH_ONLY))
         else:
             lines.append(_state(shape, src, dst, spi))
+    return lines
+
+
+def _policy_lines(lab, shape, host, priority=1000):
+    outer, inner = _addresses(lab, shape)
+    if host is lab.b:
+        outer, inner = outer[::-1], inner[::-1]
+    return [_policy(shape, inner, outer, "out", priority),
+            _policy(shape, inner[::-1], outer[::-1], "in", priority)]
+
+
+def states(lab, shape, spis):
+    """SAs both ways; @spis: a to b, b to a."""
     for host in (lab.a, lab.b):
-        host.ip(*lines)
+        host.ip(*_state_lines(lab, shape, spis))
+
+
+def words(lab, shape, direction):
+    """Of the guarded host's IPsec in one direction, for lines of ip(8): a policy's selector and
+    template, an SA's ends."""
+    outer, inner = _addresses(lab, shape)
+    src, dst = outer if direction == "out" else outer[::-1]
+    near, far = inner if direction == "out" else inner[::-1]
+    if_id = f" if_id {shape.if_id}" if shape.if_id else ""
+    wide = f"src {near} dst {far}"
+    return {"selector": f"{wide} proto {shape.upper} dir {direction}{if_id}",
+            "wide": f"{wide} dir {direction}{if_id}", "near": near, "far": far,
+            "template": _template(shape, src, dst), "ends": f"src {src} dst {dst}"}
 
 
 def policies(lab, shape, priority=1000):
-    (a, b), (ia, ib) = _addresses(lab, shape)
-    for host, near, far, inear, ifar in ((lab.a, a, b, ia, ib), (lab.b, b, a, ib, ia)):
-        host.ip(_policy(shape, (inear, ifar), (near, far), "out", priority),
-                _policy(shape, (ifar, inear), (far, near), "in", priority))
+    for host in (lab.a, lab.b):
+        host.ip(*_policy_lines(lab, shape, host, priority))
 
 
 def interfaces(lab, shape):
@@ -106,9 +134,7 @@ def interfaces(lab, shape):
 
 
 def install(lab, shape, spis=(0x1001, 0x2001)):
-    flush(lab.a, lab.b)
-    states(lab, shape, spis)
-    policies(lab, shape)
+    exchange_shape(lab, shape, spis)
     if shape.if_id:
         interfaces(lab, shape)
     return encap_sockets(lab, shape) if shape.encap else []
@@ -128,7 +154,7 @@ def _encap_socket(host, shape):
 
 def flush(*hosts):
     for host in hosts:
-        host.ip("xfrm policy flush", "xfrm state flush")
+        host.ip(*FLUSH)
 
 
 def flush_policies(*hosts):
@@ -155,6 +181,5 @@ def rekey(lab, shape, old, new):
 
 def exchange_shape(lab, shape, spis=(0x3001, 0x4001)):
     """The same selectors, protected otherwise: what a live connection must not follow."""
-    flush(lab.a, lab.b)
-    states(lab, shape, spis)
-    policies(lab, shape)
+    for host in (lab.a, lab.b):
+        host.ip(*FLUSH, *_state_lines(lab, shape, spis), *_policy_lines(lab, shape, host))

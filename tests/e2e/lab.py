@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -53,6 +54,20 @@ def wait_for(what, true, seconds=WAIT):
         time.sleep(0.02)
 
 
+def segment(source, target, flags):
+    """A bare TCP segment from one (address, port) to another."""
+    def checksum(data):
+        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        return ~total & 0xffff
+
+    head = struct.pack("!HHIIBBHHH", source[1], target[1], 1, 1, 5 << 4, flags, 1000, 0, 0)
+    pseudo = socket.inet_aton(source[0]) + socket.inet_aton(target[0])
+    total = checksum(pseudo + struct.pack("!HH", TCP, len(head)) + head)
+    return head[:16] + struct.pack("!H", total) + head[18:]
+
+
 class Host:
     """A network namespace with one end of the veth pair."""
 
@@ -87,6 +102,11 @@ class Host:
     def socket(self, family, kind, *rest):
         with self.inside():
             return socket.socket(family, kind, *rest)
+
+    def netns_cookie(self):
+        """How clatch names the network namespace."""
+        with self.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, 71, 8), "little")
 
     def address(self, family, inner=False):
         if family == socket.AF_INET6:
@@ -293,12 +313,22 @@ class Guard:
     def json(self, *words):
         return json.loads(self.loader(*words, "--json", check=False).stdout)
 
-    def start_run(self):
+    def start_run(self, *options):
         """The daemon for what is loaded; its events are read from now on."""
-        self.process = subprocess.Popen(self._words("run", *self.mode, "--json"),
+        self.process = subprocess.Popen(self._words("run", *self.mode, *options, "--json"),
                                         stdout=subprocess.PIPE, text=True)
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
+        self.reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self.reader.start()
         wait_for("run to take over", lambda: self.json("status")["daemon"])
+
+    def end_run(self, number=signal.SIGTERM):
+        """Its exit status, with all that it printed read."""
+        self.process.send_signal(number)
+        status = self.process.wait(WAIT)
+        self.reader.join(WAIT)
+        self.process.stdout.close()
+        self.process = None
+        return status
 
     def _read(self, process):
         for line in process.stdout:
@@ -329,16 +359,32 @@ class Guard:
     def latch(self, connection):
         """The latch of a connection, or None."""
         for latch in self.json("list")["latches"]:
-            if (latch["local"]["port"], latch["remote"]["port"]) == (connection.own[1],
-                                                                     connection.peer[1]):
+            if latch["remote"] and (latch["local"]["port"], latch["remote"]["port"]) == (
+                    connection.own[1], connection.peer[1]):
                 return latch
         return None
 
+    def listener(self, port):
+        """The latch of the socket that listens on a port, or None."""
+        for latch in self.json("list", "--state", "LISTENER")["latches"]:
+            if latch["local"]["port"] == port:
+                return latch
+        return None
+
+    def update(self, name, key, value):
+        """Writes an entry of a pinned map."""
+        run("bpftool", "map", "update", "pinned", f"{self.bpffs}/{name}", "key", "hex",
+            *(f"{byte:02x}" for byte in key), "value", "hex", *(f"{byte:02x}" for byte in value))
+
+    def demand_protection(self, proto, demanded=True):
+        """Rule 0: all of a transport, require ipsec.  include/clatch/rule.h has the layout."""
+        rule = struct.pack("=32s16s16sBBBBHHHHB3x", b"all", bytes(16), bytes(16), 0, 0, proto, 1,
+                           0, 65535, 0, 65535, 1)
+        self.update("clatch_rules", bytes(4), rule if demanded else bytes(len(rule)))
+
     def close(self):
         if self.process:
-            self.process.terminate()
-            self.process.wait(WAIT)
-            self.process.stdout.close()
+            self.end_run()
         self.loader("unload")
 
     def __enter__(self):

@@ -72,15 +72,13 @@ class Adopt(Case):
         with Guard(self.lab) as guard:
             connection = self.connect("udp")
             connection.exchange()
-            os.kill(guard.process.pid, signal.SIGKILL)
-            guard.process.wait()
+            guard.end_run(signal.SIGKILL)
             self.assertFalse(guard.json("status")["daemon"])
             ipsec.flush_policies(self.lab.a, self.lab.b)
             with self.assertRaises(PermissionError):
                 connection.a.send(b"in clear")
             self.assert_nothing_in_clear(connection)
             self.assertEqual(guard.counters()["clear"], 1)
-            guard.process.stdout.close()
             guard.start_run()
             self.assertEqual(guard.latch(connection)["state"], "BROKEN")
 
@@ -89,8 +87,7 @@ class Adopt(Case):
         with Guard(self.lab) as guard:
             connection = self.connect("udp")
             connection.exchange()
-            guard.process.terminate()
-            self.assertEqual(guard.process.wait(20), 0)
+            self.assertEqual(guard.end_run(), 0)
             ipsec.flush_policies(self.lab.a, self.lab.b)
             with self.assertRaises(PermissionError):
                 connection.a.send(b"in clear")
@@ -124,23 +121,17 @@ class Adopt(Case):
             self.assertEqual((event["verdict"], event["latch"]), ("pass", None))
             self.assertGreater(guard.counters()["table-full"], 0)
             guard.forget()
-            self.demand_protection(guard)
+            guard.demand_protection(17)  # UDP
             with self.assertRaises(PermissionError):
                 second.a.send(b"unwatched")
             guard.wait_event(event="violation", reason="table-full", verdict="drop")
             first.exchange(b"the latched one goes on")
 
-    @staticmethod
-    def demand_protection(guard):
-        """Rule 0: all of UDP, require ipsec.  include/clatch/rule.h has the layout."""
-        rule = struct.pack("=32s16s16sBBBBHHHHB3x", b"all", bytes(16), bytes(16), 0, 0, 17, 1,
-                           0, 65535, 0, 65535, 1)
-        run("bpftool", "map", "update", "pinned", f"{guard.bpffs}/clatch_rules", "key", "hex",
-            "00", "00", "00", "00", "value", "hex", *(f"{byte:02x}" for byte in rule))
-
     def sas(self, guard):
         dump = run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_sas").stdout
-        return {socket.ntohl(e["formatted"]["value"]["spi"]) for e in json.loads(dump)}
+        cookie = self.lab.a.netns_cookie()  # of others run has the SAs too
+        entries = [e["formatted"] for e in json.loads(dump)]
+        return {socket.ntohl(e["value"]["spi"]) for e in entries if e["key"]["netns"] == cookie}
 
     def test_sa_table_follows_the_kernel(self):
         self.protect(UDP)

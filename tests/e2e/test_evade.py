@@ -93,7 +93,7 @@ class Evade(Case):
         client.settimeout(60)
         wait_for("the connection", lambda: client.connect_ex((self.lab.a.v4, 4010)) in (0, 106))
         latches = [x["id"] for x in self.guard.json("list")["latches"]
-                   if x["local"]["port"] == 4010]
+                   if x["remote"] and x["local"]["port"] == 4010]
         self.assertEqual(latches, [first["latch"]])
 
 

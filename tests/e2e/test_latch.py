@@ -118,6 +118,12 @@ class Mode(Case):
             with contextlib.suppress(RuntimeError):
                 ipsec.interfaces(self.lab, shape)
 
+    def run_sees(self, latch, event):
+        """`run` judges too: until it did, what it does to the latch may yet come."""
+        wait_for(f"{event} by policy or SA", lambda: [
+            e for e in self.guard.events if e["event"] == event and e["latch"] == latch["id"] and
+            {"policy", "sa-conflict"} & set(e["causes"])])
+
     def check_event(self, row, latch):
         event = self.guard.wait_event(event="violation", latch=latch["id"], reason=row.reason,
                                       direction=row.direction)
@@ -135,6 +141,7 @@ class Mode(Case):
         self.change(row, shape)
         self.send(row, connection, marker)
         self.check_event(row, latch)
+        self.run_sees(latch, "broken")
         self.assertGreater(self.guard.counters()[row.reason], before)
         self.outcome(row, connection, shape, marker)
 
@@ -150,6 +157,9 @@ class Enforce(Mode):
         if row.proto == "tcp":
             receiver = connection.b if row.direction == "out" else connection.a
             self.assertEqual(connection.receive(receiver, len(marker)), marker)
+        else:
+            wait_for("run to see that all is well", lambda: not {"policy", "sa-conflict"} &
+                     set(self.guard.latch(connection)["causes"]))
         connection.exchange(b"and on it goes")
         self.assert_nothing_in_clear(connection)
         self.assertFalse(self.wire.spis() & WRONG, "packets left under the wrong SA")
