@@ -8,7 +8,7 @@ import unittest
 import ipsec
 from case import Case
 from ipsec import Shape
-from lab import run, wait_for
+from lab import wait_for
 
 BASE = Shape()
 

@@ -277,7 +277,7 @@ class Ends(SctpCase):
     def test_an_ipv6_socket_for_ipv4(self):
         self.protect(BASE)
         listener = self.bound(self.lab.b.v4, self.lab.b, listen=True)
-        a = self.new_socket(V6)
+        a = self.bound("::ffff:" + self.lab.a.v4, family=V6)
         a.connect(("::ffff:" + self.lab.b.v4, listener.getsockname()[1]))
         b = self.accept(listener)
         self.exchange(a, b)
@@ -520,26 +520,29 @@ class Multihomed(SctpCase):
             ipsec.states(lab, shape, spis)
             ipsec.policies(lab, shape)
 
-    def bound_to_both(self, ends, host=None):
-        sock, port = self.new_socket(host=host), self.next_port()
+    def bound_to_both(self, ends, host=None, kind=ONE):
+        sock, port = self.new_socket(kind=kind, host=host), self.next_port()
         sock.setsockopt(SCTP, BINDX_ADD, b"".join(
             struct.pack("=H", V4) + struct.pack("!H", port) + socket.inet_aton(address) + bytes(8)
             for address in ends))
         return sock, port
 
-    def associated(self, server=False):
-        """The ends of an association, and the latches of its pairs: the one in use, the other."""
+    def multihomed(self, server=False):
+        """The ends of an association of two pairs."""
         (own, own_port), (peer, peer_port) = [
             self.bound_to_both(pair, host) for pair, host in zip(
                 zip((self.lab.a.v4, self.lab.b.v4), self.OTHER_PAIR), (None, self.lab.b))]
         if server:
             own.listen()
             peer.connect((self.lab.a.v4, own_port))
-            a, b = self.accept(own), peer
-        else:
-            peer.listen()
-            own.connect((self.lab.b.v4, peer_port))
-            a, b = own, self.accept(peer)
+            return self.accept(own), peer
+        peer.listen()
+        own.connect((self.lab.b.v4, peer_port))
+        return own, self.accept(peer)
+
+    def associated(self, server=False):
+        """The same, and the latches of the pairs: the one in use, the other."""
+        a, b = self.multihomed(server)
         self.exchange(a, b)
         latches = self.wait_all(a, "ESTABLISHED", 2)
         for latch in latches:
@@ -598,6 +601,61 @@ class Multihomed(SctpCase):
             ipsec.policies(lab, shape)
         self.assertEqual(b.recv(100), b"by no pair")
         self.wait_all(a, "ESTABLISHED", 2)
+
+    def test_the_other_pair_in_clear(self):
+        """It has no policy and so no latch, but what the latched one cannot send it must not."""
+        self.end_policies(self.second, self.SHAPES[1])
+        for server in (False, True):
+            with self.subTest(server=server):
+                a, b = self.multihomed(server)
+                self.exchange(a, b)
+                latch = self.latch(a)
+                self.assertEqual(latch["remote"]["addr"], self.lab.b.v4)
+                for direction in ("out", "in"):  # of its heartbeats
+                    event = self.guard.wait_event(
+                        event="violation", latch=None, reason="clear", direction=direction,
+                        verdict="drop", proto="sctp")
+                    self.assertEqual((event["local"]["addr"], event["remote"]["addr"]),
+                                     self.OTHER_PAIR)
+                ipsec.flush_policies(self.lab.a, self.lab.b)
+                a.send(b"by no pair")
+                b.send(b"by any pair")
+                self.violation(latch, "clear", "out")
+                self.silent(a, 1)
+                self.silent(b)
+                self.assert_nothing_in_clear()
+                ipsec.policies(self.lab, BASE)
+                self.assertEqual((b.recv(100), a.recv(100)), (b"by no pair", b"by any pair"))
+                self.guard.forget()
+
+    def test_two_associations_with_the_same_ports(self):
+        """Of one socket, with peers at different addresses: one ends, and the other stays."""
+        many, _ = self.bound_to_both((self.lab.a.v4, self.OTHER_PAIR[0]), kind=MANY)
+        port, peers = self.next_port(), []
+        for address in (self.lab.b.v4, self.OTHER_PAIR[1]):
+            listener = self.new_socket(host=self.lab.b)
+            listener.bind((address, port))
+            listener.listen()
+            many.sendto(b"hello", (address, port))
+            peers.append(self.accept(listener))
+            self.assertEqual(peers[-1].recv(100), b"hello")
+        for ended, left in ((0, 1), (1, 0)):
+            with self.subTest(ended=ended):
+                latches = self.wait_all(many, "ESTABLISHED", 2)
+                addresses = [p.getsockname()[0] for p in peers]
+                self.assertEqual({x["remote"]["addr"] for x in latches}, set(addresses))
+                self.linger(peers[ended])
+                listener = self.new_socket(host=self.lab.b)
+                peers[ended].close()
+                wait_for("one to go", lambda: [
+                    x["remote"]["addr"] for x in self.latches(many)] == [addresses[left]])
+                with self.assertRaises(TimeoutError):
+                    self.guard.wait_event(2, event="closed", latch=[
+                        x["id"] for x in latches if x["remote"]["addr"] == addresses[left]][0])
+                listener.bind((addresses[ended], port))
+                listener.listen()
+                many.sendto(b"again", (addresses[ended], port))
+                peers[ended] = self.accept(listener)
 
     def test_ends(self):
         """Of both pairs, as the end is told on one of them."""
