@@ -136,10 +136,7 @@ static __always_inline enum clatch_verdict sctp_ingress(struct __sk_buff *ctx, s
 		return socket_first(ctx, sk, f, CLATCH_IN);
 	}
 	if (!l)
-		return !f->sas.count && p->first == SCTP_INIT &&
-				       rule_demands_protection(rule_find(&f->tuple))
-			       ? unwatched(f, CLATCH_CLEAR)
-			       : CLATCH_PASS;
+		return f->sas.count ? CLATCH_PASS : sctp_in_clear(ctx, f, p->first == SCTP_INIT);
 	if (p->first != SCTP_INIT && p->first != SCTP_INIT_ACK && f->sas.count)
 		l->flags &= ~CLATCH_OPENING; /* the peer has an association */
 	verdict = latch_hold(ctx, l, f, CLATCH_IN);
@@ -226,10 +223,7 @@ static __always_inline enum clatch_verdict sctp_egress(struct __sk_buff *ctx, st
 	if (clear && to_xfrm_interface(kskb(ctx)))
 		return CLATCH_PASS;
 	if (!l && clear)
-		return (phase == SCTP_OPENS || phase == SCTP_BEGINS) &&
-				       rule_demands_protection(rule_find(&f->tuple))
-			       ? unwatched(f, CLATCH_CLEAR)
-			       : CLATCH_PASS;
+		return sctp_in_clear(ctx, f, phase == SCTP_OPENS || phase == SCTP_BEGINS);
 	if (!l && phase == SCTP_ENDS)
 		return CLATCH_PASS;
 	if (!l && phase == SCTP_OPENS && !f->sas.unknown)

@@ -156,61 +156,114 @@ static __always_inline void sctp_latch_ends(struct clatch_latch *l)
 	latch_end_in(l, SCTP_ENDED_TIME);
 }
 
-/* A walk over the paths of an association whose latches are to end. */
-struct sctp_ending {
-	__u64 netns;
-	__u64 association;
-	__u64 head;
+/* A walk over the associations of a socket to one that has a pair, and then over its paths. */
+struct sctp_search {
+	struct sctp_walk walk;
+	const struct clatch_tuple *pair;
+	__u64 head; /* of the paths */
 	__u64 node;
+	__u32 found; /* how many paths */
+	__u32 ends; /* their latches may go */
 };
 
-static long sctp_end_path(__u32 index, struct sctp_ending *e)
+static __always_inline void sctp_paths_begin(struct sctp_search *s)
 {
-	__u64 address = e->node - bpf_core_field_offset(struct sctp_transport, transports);
-	struct clatch_tuple tuple = { .netns = e->netns };
-	struct clatch_latch *l;
-
-	(void)index;
-	if (!e->node || e->node == e->head)
-		return 1;
-	sctp_pair(&tuple, sctp_entry(e->association), kcast(struct sctp_transport, address));
-	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
-	if (l)
-		sctp_latch_ends(l);
-	e->node = (__u64)kread(kcast(struct list_head, e->node), next);
-	return 0;
+	s->head = (__u64)sctp_entry(s->walk.node) +
+		  bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
+	s->node = (__u64)kread(kcast(struct list_head, s->head), next);
+	s->found = 0;
 }
 
-static long sctp_end_step(__u32 index, struct sctp_walk *w)
+static __always_inline struct sctp_transport *sctp_path(const struct sctp_search *s)
 {
-	struct sctp_association *a = sctp_entry(w->node);
+	return kcast(struct sctp_transport,
+		     s->node - bpf_core_field_offset(struct sctp_transport, transports));
+}
+
+static long sctp_find_path(__u32 index, struct sctp_search *s)
+{
+	struct clatch_addr remote;
+
+	(void)index;
+	if (!s->node || s->node == s->head)
+		return 1;
+	sctp_address(&remote, &sctp_path(s)->ipaddr);
+	s->found = addr_equal(&remote, &s->pair->remote);
+	s->node = (__u64)kread(kcast(struct list_head, s->node), next);
+	return s->found;
+}
+
+/* Two associations of one socket may have the same ports, but not the same remote addresses too. */
+static long sctp_find_pair(__u32 index, struct sctp_search *s)
+{
+	struct sctp_walk *w = &s->walk;
 
 	(void)index;
 	if (!w->node || w->node == w->head)
 		return 1;
-	if (sctp_has_ports(a, w))
-		w->found = w->node;
+	if (sctp_has_ports(sctp_entry(w->node), w)) {
+		sctp_paths_begin(s);
+		bpf_loop(SCTP_MAX_PATHS, sctp_find_path, s, 0);
+		if (s->found)
+			return 1;
+	}
 	w->node = (__u64)kread(kcast(struct list_head, w->node), next);
-	return w->found != 0;
+	return 0;
 }
 
-/* Lets the latches of all pairs of an association go: of that between the ports of @tuple. */
-static __noinline void sctp_end(__u64 sk, const struct clatch_tuple *tuple)
+static long sctp_find_latch(__u32 index, struct sctp_search *s)
 {
-	struct sctp_walk w = { .local_port = tuple->local_port, .remote_port = tuple->remote_port };
-	struct sctp_ending e = { .netns = tuple->netns };
+	struct clatch_tuple tuple = { .netns = s->pair->netns };
+	struct clatch_latch *l;
+
+	(void)index;
+	if (!s->node || s->node == s->head)
+		return 1;
+	sctp_pair(&tuple, sctp_entry(s->walk.node), sctp_path(s));
+	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	if (l)
+		s->found++;
+	if (l && s->ends)
+		sctp_latch_ends(l);
+	s->node = (__u64)kread(kcast(struct list_head, s->node), next);
+	return 0;
+}
+
+/* How many pairs of the association that has @pair are latched; with @ends they may go. */
+static __noinline int sctp_latches(__u64 sk, const struct clatch_tuple *pair, __u32 ends)
+{
+	struct sctp_search s = { .pair = pair, .ends = ends };
 
 	if (!bpf_core_type_exists(struct sctp_association))
-		return;
-	sctp_walk_begin(&w, sk);
-	bpf_loop(SCTP_MAX_ASSOCIATIONS, sctp_end_step, &w, 0);
-	if (!w.found)
-		return;
-	e.association = w.found;
-	e.head = (__u64)sctp_entry(w.found) +
-		 bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
-	e.node = (__u64)kread(kcast(struct list_head, e.head), next);
-	bpf_loop(SCTP_MAX_PATHS, sctp_end_path, &e, 0);
+		return 0;
+	s.walk.local_port = pair->local_port;
+	s.walk.remote_port = pair->remote_port;
+	sctp_walk_begin(&s.walk, sk);
+	bpf_loop(SCTP_MAX_ASSOCIATIONS, sctp_find_pair, &s, 0);
+	if (!s.found)
+		return 0;
+	sctp_paths_begin(&s);
+	bpf_loop(SCTP_MAX_PATHS, sctp_find_latch, &s, 0);
+	return s.found;
+}
+
+/*
+ * A packet in clear of a pair without a latch.  If another pair of its association has one, it must
+ * not pass either: SCTP would send there what it cannot send here.
+ */
+static __noinline int sctp_in_clear(struct __sk_buff *ctx, const struct flow *f, __u32 begins)
+{
+	struct what w = { .type = CLATCH_EV_VIOLATION, .reason = CLATCH_CLEAR };
+
+	if (begins && rule_demands_protection(rule_find(&f->tuple)))
+		return unwatched(f, CLATCH_CLEAR);
+	if (!sctp_latches((__u64)kread(kskb(ctx), sk), &f->tuple, false))
+		return CLATCH_PASS;
+	w.direction = f->dir;
+	w.verdict = audit ? CLATCH_AUDIT : CLATCH_DROP;
+	count_reason(CLATCH_CLEAR, w.verdict);
+	report(&f->tuple, NULL, &f->sas, &w);
+	return w.verdict;
 }
 
 /* The latch of an association that our INIT opens: that may come to nothing, and no hook tells. */
@@ -232,7 +285,7 @@ static __noinline void sctp_held(struct __sk_buff *ctx, struct clatch_latch *l,
 
 	if (phase == SCTP_ENDS) {
 		sctp_latch_ends(l);
-		sctp_end(sk, &f->tuple);
+		sctp_latches(sk, &f->tuple, true);
 	} else if (bpf_ktime_get_boot_ns() - l->cookie < SCTP_ENDED_TIME) {
 		/* Was under way, or waits for the socket to read the end: more may follow. */
 		latch_end_in(l, SCTP_ENDED_TIME);

@@ -512,7 +512,7 @@ class Multihomed(SctpCase):
         cls.second = types.SimpleNamespace(**{
             letter: types.SimpleNamespace(v4=address, ip=host.ip)
             for letter, host, address in zip("ab", hosts, cls.OTHER_PAIR)})
-        cls.tune(path_max_retrans=1)
+        cls.tune(path_max_retrans=1, association_max_retrans=100)  # lost heartbeats count too
 
     def setUp(self):
         super().setUp()
@@ -631,13 +631,13 @@ class Multihomed(SctpCase):
     def test_two_associations_with_the_same_ports(self):
         """Of one socket, with peers at different addresses: one ends, and the other stays."""
         many, _ = self.bound_to_both((self.lab.a.v4, self.OTHER_PAIR[0]), kind=MANY)
-        port, peers = self.next_port(), []
+        port, listeners, peers = self.next_port(), [], []
         for address in (self.lab.b.v4, self.OTHER_PAIR[1]):
-            listener = self.new_socket(host=self.lab.b)
-            listener.bind((address, port))
-            listener.listen()
+            listeners.append(self.new_socket(host=self.lab.b))
+            listeners[-1].bind((address, port))
+            listeners[-1].listen()
             many.sendto(b"hello", (address, port))
-            peers.append(self.accept(listener))
+            peers.append(self.accept(listeners[-1]))
             self.assertEqual(peers[-1].recv(100), b"hello")
         for ended, left in ((0, 1), (1, 0)):
             with self.subTest(ended=ended):
@@ -645,17 +645,14 @@ class Multihomed(SctpCase):
                 addresses = [p.getsockname()[0] for p in peers]
                 self.assertEqual({x["remote"]["addr"] for x in latches}, set(addresses))
                 self.linger(peers[ended])
-                listener = self.new_socket(host=self.lab.b)
                 peers[ended].close()
                 wait_for("one to go", lambda: [
                     x["remote"]["addr"] for x in self.latches(many)] == [addresses[left]])
                 with self.assertRaises(TimeoutError):
                     self.guard.wait_event(2, event="closed", latch=[
                         x["id"] for x in latches if x["remote"]["addr"] == addresses[left]][0])
-                listener.bind((addresses[ended], port))
-                listener.listen()
                 many.sendto(b"again", (addresses[ended], port))
-                peers[ended] = self.accept(listener)
+                peers[ended] = self.accept(listeners[ended])
 
     def test_ends(self):
         """Of both pairs, as the end is told on one of them."""
