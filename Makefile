@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# make            build/clatch-loader, the BPF object inside
+# make            build/clatch-loader, the BPF object inside, and its manual pages
+# make install    both, bash completion and the updown script, under PREFIX (/usr/local) in DESTDIR
 # make SANITIZE=1 the same with address and undefined behaviour sanitizers, in build/asan
+# make fuzz       feeds the parsers what fuzzers think of, each for FUZZ_SECONDS (300)
 # make V=1        shows the commands
 
 VERSION := 0.1.0
@@ -19,7 +21,7 @@ say = @printf '  %-7s %s\n' $(1) $(patsubst $(CURDIR)/%,%,$(2));
 endif
 
 comma := ,
-LIBRARIES := libbpf libelf zlib libmnl json-c libsystemd libcap
+LIBRARIES := libbpf libelf zlib libmnl json-c inih libsystemd libcap libcrypto
 SANITIZERS := $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer)
 
 CFLAGS ?= -O2 -g
@@ -39,14 +41,17 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Iinclude -Ibpf \
 bpf_objects := $(BUILD)/clatch_plain.bpf.o $(BUILD)/clatch_helper.bpf.o
 sources := $(sort $(wildcard loader/*.c))
 objects := $(sources:%.c=$(BUILD)/%.o)
+pages := $(patsubst docs/%.scd,$(BUILD)/%,$(sort $(wildcard docs/*.scd)))
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/unit/*.c)))
-formatted = $(wildcard bpf/*.[ch] include/*.h include/clatch/*.h loader/*.[ch] tests/unit/*.[ch])
+fuzzers := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+formatted = $(wildcard bpf/*.[ch] include/*.h include/clatch/*.h loader/*.[ch] tests/unit/*.[ch] \
+	tests/fuzz/*.[ch] tests/program/*.c)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all clean check unit demo bench fmt
+.PHONY: all clean check unit fuzz demo bench fmt install
 
-all: $(BUILD)/clatch-loader
+all: $(BUILD)/clatch-loader $(pages)
 
 $(BUILD)/clatch-loader: $(objects)
 	$(call say,LINK,$@)
@@ -79,12 +84,58 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(filter-out %/main.o,$(objects)) Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $(filter-out Makefile,$^) \
 		$(ALL_LDLIBS) -lcmocka
 
+$(pages): $(BUILD)/%: docs/%.scd
+	$(call say,PAGE,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)scdoc <$< >$@
+
+PREFIX ?= /usr/local
+target := $(DESTDIR)$(PREFIX)
+install: all
+	$(Q)install -D $(BUILD)/clatch-loader $(target)/sbin/clatch-loader
+	$(Q)install -D scripts/updown $(target)/libexec/clatch/updown
+	$(Q)install -D -m 644 scripts/completion $(target)/share/bash-completion/completions/clatch-loader
+	$(Q)for page in $(pages); do \
+		install -D -m 644 -t $(target)/share/man/man$${page##*.} $$page || exit; done
+	$(Q)for header in $(wildcard include/clatch.h); do \
+		install -D -m 644 -t $(target)/include $$header || exit; done
+
 unit: $(unit_tests)
 	$(Q)status=0; for test in $^; do $$test || status=1; done; exit $$status
 
+FUZZ_SECONDS ?= 300
+FUZZ_CFLAGS := -O1 -g -fsanitize=fuzzer$(comma)address$(comma)undefined -fno-sanitize-recover=all
+
+# The example of a program that uses include/clatch.h; the tests run it.
+$(BUILD)/latched: tests/program/latched.c include/clatch.h
+	$(call say,CC,$@)
+	$(Q)$(CC) -O2 -Wall -Wextra -Iinclude -o $@ $<
+
+# What each needs beside itself.
+$(BUILD)/fuzz/vici: loader/vici.c loader/vici_message.c
+$(BUILD)/fuzz/vici_message: loader/vici_message.c
+$(BUILD)/fuzz/sad_message: loader/sad_message.c loader/addr.c
+$(BUILD)/fuzz/spd_message: loader/spd_message.c loader/addr.c
+$(BUILD)/fuzz/certificate: loader/certificate.c loader/dn.c
+$(BUILD)/fuzz/policy: $(addprefix loader/,policy.c policy_key.c policy_print.c names.c addr.c \
+	duration.c filter.c parts.c cli.c)
+
+$(fuzzers): $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard include/*.h include/clatch/*.h loader/*.h)
+	$(call say,FUZZER,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(ALL_CFLAGS) $(FUZZ_CFLAGS) -o $@ $(filter %.c,$^) $(ALL_LDLIBS)
+
+# New inputs go to build/fuzz/NAME.corpus; one that is a finding to build/fuzz/NAME-crash-….
+.PHONY: $(fuzzers:=.run)
+fuzz: $(fuzzers:=.run)
+$(fuzzers:=.run): %.run: %
+	$(Q)mkdir -p $<.corpus
+	$(Q)$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
+		-print_final_stats=1 -artifact_prefix=$<- $<.corpus tests/fuzz/corpus/$(notdir $<)
+
 check:
 	$(Q)scripts/setup
-	$(Q)$(MAKE) all
+	$(Q)$(MAKE) all $(BUILD)/latched
 	$(Q)tests/run
 
 demo:
@@ -98,6 +149,7 @@ fmt:
 
 # Not all of build/: the kernels that the tests boot are unpacked there too.
 clean:
-	$(Q)rm -rf $(BUILD)/clatch-loader $(BUILD)/clatch_* $(BUILD)/loader $(BUILD)/tests $(BUILD)/asan
+	$(Q)rm -rf $(BUILD)/clatch-loader $(pages) $(BUILD)/clatch_* $(BUILD)/loader $(BUILD)/tests $(BUILD)/fuzz \
+		$(BUILD)/asan
 
 -include $(objects:.o=.d) $(unit_tests:=.d) $(bpf_objects:.bpf.o=.full.d)

@@ -3,8 +3,17 @@
 #ifndef CLATCH_BPF_CONTROL_H
 #define CLATCH_BPF_CONTROL_H
 
-#include "latch.h"
+#include "hold.h"
 #include <clatch/control.h>
+
+/* Who the ends are of the SA that the latch has recorded, if it is still that one. */
+static __always_inline void order_who(struct clatch_side *side, struct clatch_who who, __be32 spi)
+{
+	struct clatch_sa_ref *ref = &side->sa[0];
+
+	if (side->count && ref->spi == spi && !who_differs(ref->who, who))
+		ref->who = who_merge(ref->who, who);
+}
 
 /* The daemon's judgement of a latch. */
 static __noinline void order_causes(struct clatch_latch *l, const struct clatch_order *o)
@@ -15,6 +24,8 @@ static __noinline void order_causes(struct clatch_latch *l, const struct clatch_
 	__u32 fresh;
 
 	__sync_fetch_and_or(&l->flags, o->flags);
+	order_who(&l->in, o->who[CLATCH_IN], o->spi[CLATCH_IN]);
+	order_who(&l->out, o->who[CLATCH_OUT], o->spi[CLATCH_OUT]);
 	fresh = latch_causes(l, o->set, o->clear & ~CLATCH_CAUSE_DEAD_PEER, &w);
 	if (fresh && w.state == CLATCH_BROKEN) {
 		w.type = CLATCH_EV_BROKEN;

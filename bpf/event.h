@@ -8,6 +8,7 @@
 #define CLATCH_BPF_EVENT_H
 
 #include "protection.h"
+#include <clatch/fields.h>
 
 #define CLOCK_BOOTTIME 7
 #define SECOND 1000000000ULL
@@ -17,9 +18,9 @@ struct flow {
 	struct clatch_tuple tuple;
 	struct sas sas;
 	__u64 cookie; /* of a UDP socket, else 0 */
-	__u32 dir; /* enum clatch_dir */
+	__u16 dir; /* enum clatch_dir */
+	__u16 adopted; /* if a latch is made now, it is in mid-flow */
 	__u32 len;
-	__u64 adopted; /* if a latch is made now, it is in mid-flow */
 };
 
 static const char zeroes[sizeof(struct report)];
@@ -74,41 +75,14 @@ static __always_inline void sa_latched(struct clatch_sa *to, const struct clatch
 	to->spi = ref->spi;
 	to->reqid = ref->reqid;
 	to->if_id = ref->if_id;
+	to->who = ref->who;
 }
 
 /* The SA as the packet carries it. */
 static __always_inline void sa_seen(struct clatch_sa *to, __u64 address,
 				    const struct clatch_sa_key *key)
 {
-	sa_facts((struct sa_facts *)to, address, key);
-}
-
-static __always_inline __u32 words_differ(const char *a, const char *b)
-{
-	const __u64 *x = (const void *)a, *y = (const void *)b;
-
-	return x[0] != y[0] || x[1] != y[1] || x[2] != y[2] || x[3] != y[3];
-}
-
-static __always_inline __u32 sa_differ(const struct clatch_sa *a, const struct clatch_sa *b)
-{
-	const struct clatch_suite *x = &a->suite, *y = &b->suite;
-	__u8 flags = x->flags ^ y->flags;
-	__u32 fields = 0;
-
-	fields |= x->proto != y->proto ? CLATCH_FIELD_PROTO : 0;
-	fields |= x->mode != y->mode ? CLATCH_FIELD_MODE : 0;
-	fields |= words_differ(x->enc, y->enc) ? CLATCH_FIELD_ENC : 0;
-	fields |= x->enc_key_bits != y->enc_key_bits ? CLATCH_FIELD_ENC_KEY : 0;
-	fields |= words_differ(x->auth, y->auth) ? CLATCH_FIELD_AUTH : 0;
-	fields |= x->auth_key_bits != y->auth_key_bits ? CLATCH_FIELD_AUTH_KEY : 0;
-	fields |= x->icv_bits != y->icv_bits ? CLATCH_FIELD_ICV : 0;
-	fields |= flags & CLATCH_SUITE_ESN ? CLATCH_FIELD_ESN : 0;
-	fields |= flags & CLATCH_SUITE_REPLAY ? CLATCH_FIELD_REPLAY : 0;
-	fields |= x->encap != y->encap ? CLATCH_FIELD_ENCAP : 0;
-	fields |= a->reqid != b->reqid ? CLATCH_FIELD_REQID : 0;
-	fields |= a->if_id != b->if_id ? CLATCH_FIELD_IF_ID : 0;
-	return fields;
+	sa_know((struct sa_facts *)to, address, key);
 }
 
 /* Outer addresses of the outermost SA. */
@@ -159,13 +133,60 @@ static __always_inline void event_got(struct clatch_event *e, const struct sas *
 			sa_seen(&e->got[i], s->state[i], &s->table);
 }
 
-static __always_inline void event_fields(struct clatch_event *e)
+verified_once int event_fields(struct clatch_event *e)
 {
+	if (!e)
+		return 0;
+	if (!e->expected_count) /* a rule's demand, or the other direction's: event_ends() */
+		return 0;
 	e->fields = e->expected_count != e->got_count ? CLATCH_FIELD_NESTING : 0;
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
 		if (i < e->expected_count && i < e->got_count)
-			e->fields |= sa_differ(&e->expected[i], &e->got[i]);
+			e->fields |= clatch_fields(&e->expected[i], &e->got[i]);
+	return 0;
+}
+
+/* Which of these two is not whom a rule names? */
+verified_once int rule_fields(__u32 rule, __u32 local_id, __u32 peer_id)
+{
+	struct clatch_rule *r = rule_get(rule);
+	int fields = 0;
+
+	if (r && id_check(r->demand.local_id, local_id) == CLATCH_PEER_ID)
+		fields |= CLATCH_FIELD_LOCAL_ID;
+	if (r && id_check(r->demand.peer_id, peer_id) == CLATCH_PEER_ID)
+		fields |= CLATCH_FIELD_PEER_ID;
+	return fields;
+}
+
+static __always_inline struct clatch_side *latch_side(struct clatch_latch *l, __u32 dir)
+{
+	return dir == CLATCH_IN ? &l->in : &l->out;
+}
+
+/* As seen_check() refused it: which of the ends is at fault, where nothing is latched yet? */
+static __noinline void event_ends(struct clatch_event *e)
+{
+	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, &e->tuple);
+	struct clatch_side *other;
+	struct clatch_who who = {};
+
+	e->fields = l ? 0 : CLATCH_FIELD_PEER_ID; /* a datagram's */
+	if (!l)
+		return;
+	other = latch_side(l, !e->direction);
+#pragma unroll
+	for (int i = 0; i < CLATCH_MAX_NEST; i++) {
+		if (i >= e->got_count)
+			break;
+		who = e->got[i].who;
+		if (other->count == e->got_count)
+			e->fields |= clatch_ends_differ(other->sa[i].who, who);
+	}
+	e->fields |= rule_fields(l->rule, who.local_id, who.peer_id);
+	if (!e->fields)
+		e->fields = CLATCH_FIELD_PEER_ID; /* not whom its program names */
 }
 
 /* What is to be reported, beside the flow and the latch. */
@@ -213,7 +234,7 @@ verified_once int event_fill(struct clatch_event *e, const struct clatch_tuple *
 		event_expected(e, side);
 	if (s)
 		event_got(e, s);
-	if (w->reason == CLATCH_SA_MISMATCH && s)
+	if (s && (w->reason == CLATCH_SA_MISMATCH || w->reason == CLATCH_PEER_ID))
 		event_fields(e);
 	return 0;
 }
@@ -248,6 +269,8 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 		return 0;
 	}
 	event_fill(&r->event, tuple, side, s, w);
+	if (w->reason == CLATCH_PEER_ID && !r->event.expected_count)
+		event_ends(&r->event);
 	if (found) {
 		r->event.got[0] = *found;
 		r->event.got_count = 1;

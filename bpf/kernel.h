@@ -26,11 +26,13 @@ struct hlist_head {
 };
 
 struct netns_xfrm {
+	struct list_head policy_all;
 	struct hlist_head *state_byspi;
 	unsigned int state_hmask;
 };
 struct net {
 	__u64 net_cookie;
+	struct list_head dev_base_head;
 	struct netns_xfrm xfrm;
 };
 typedef struct {
@@ -49,16 +51,22 @@ struct xfrm_id {
 struct xfrm_algo {
 	char alg_name[64];
 	unsigned int alg_key_len;
+	char alg_key[1];
 };
 struct xfrm_algo_auth {
 	char alg_name[64];
 	unsigned int alg_key_len;
 	unsigned int alg_trunc_len;
+	char alg_key[1];
 };
 struct xfrm_algo_aead {
 	char alg_name[64];
 	unsigned int alg_key_len;
 	unsigned int alg_icv_len;
+	char alg_key[1];
+};
+struct xfrm_lifetime_cur {
+	__u64 add_time;
 };
 struct xfrm_encap_tmpl {
 	__u16 encap_type;
@@ -84,6 +92,7 @@ struct xfrm_state_props {
 	xfrm_address_t saddr;
 };
 struct xfrm_state {
+	possible_net_t xs_net;
 	struct hlist_node byspi;
 	struct xfrm_id id;
 	__u32 if_id;
@@ -93,7 +102,39 @@ struct xfrm_state {
 	struct xfrm_algo_aead *aead;
 	struct xfrm_encap_tmpl *encap;
 	struct xfrm_replay_state_esn *replay_esn;
+	struct xfrm_lifetime_cur curlft;
 	struct hrtimer mtimer;
+};
+
+struct xfrm_selector {
+	xfrm_address_t daddr;
+	xfrm_address_t saddr;
+	__be16 dport;
+	__be16 dport_mask;
+	__be16 sport;
+	__be16 sport_mask;
+	__u8 prefixlen_d;
+	__u8 prefixlen_s;
+	__u8 proto;
+	int ifindex;
+};
+struct xfrm_mark {
+	__u32 m;
+};
+struct xfrm_policy_walk_entry {
+	struct list_head all;
+	__u8 dead;
+};
+struct xfrm_policy {
+	__u32 priority;
+	__u32 index;
+	struct xfrm_mark mark;
+	__u32 if_id;
+	struct xfrm_selector selector;
+	struct xfrm_policy_walk_entry walk;
+	__u8 action;
+	__u8 xfrm_nr;
+	__u16 family;
 };
 
 struct sec_path {
@@ -107,7 +148,9 @@ struct skb_ext {
 	__u8 offset[1];
 };
 
+struct net_device;
 struct dst_entry {
+	struct net_device *dev;
 	struct xfrm_state *xfrm;
 };
 struct xfrm_dst {
@@ -131,10 +174,27 @@ struct sock_common {
 	struct clatch_addr skc_v6_rcv_saddr;
 };
 struct socket;
+struct kernfs_node {
+	__u64 id;
+};
+struct cgroup;
+/* A cgroup begins with its own: what this points to is the parent, cgroup and css alike. */
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+};
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
 struct sock {
 	struct sock_common __sk_common;
 	struct dst_entry *sk_dst_cache;
+	struct xfrm_policy *sk_policy[2];
 	struct socket *sk_socket;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 /* SCTP: the types of its module are in the kernel's own BTF. */
@@ -181,14 +241,34 @@ struct sctp_endpoint {
 struct sctp_sock {
 	struct sctp_endpoint *ep;
 };
+struct bpf_iter__tcp {
+	struct sock_common *sk_common;
+};
 struct inet_sock {
 	__be16 inet_sport;
 };
 struct rtnl_link_ops {
 	char *kind;
 };
+struct in_ifaddr {
+	struct in_ifaddr *ifa_next;
+	__be32 ifa_local;
+};
+struct in_device {
+	struct in_ifaddr *ifa_list;
+};
+struct inet6_ifaddr {
+	struct clatch_addr addr;
+	struct list_head if_list;
+};
+struct inet6_dev {
+	struct list_head addr_list;
+};
 struct net_device {
 	possible_net_t nd_net;
+	struct list_head dev_list;
+	struct in_device *ip_ptr;
+	struct inet6_dev *ip6_ptr;
 	unsigned short type;
 	struct rtnl_link_ops *rtnl_link_ops;
 };
@@ -237,5 +317,25 @@ void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 		value_;                                                                            \
 	})
 #endif
+
+/*
+ * Zero, which the verifier must not know.  Up to 6.6 it looks at a loop's function once, as it is
+ * called first, and takes out what cannot be reached then: whatever is for a later round.
+ */
+static __always_inline __u32 unknown_zero(void)
+{
+	return bpf_get_smp_processor_id() ^ bpf_get_smp_processor_id();
+}
+
+/*
+ * The address of the socket behind the context of an address or option hook.  What these hooks are
+ * given begins with it; struct bpf_sock does not tell.
+ */
+#define context_socket(ctx)                                                                        \
+	({                                                                                         \
+		__u64 address_ = 0;                                                                \
+		bpf_probe_read_kernel(&address_, sizeof(address_), ctx);                           \
+		address_;                                                                          \
+	})
 
 #endif

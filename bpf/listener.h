@@ -3,7 +3,7 @@
 #ifndef CLATCH_BPF_LISTENER_H
 #define CLATCH_BPF_LISTENER_H
 
-#include "latch.h"
+#include "hold.h"
 
 /* The key of a listening socket's latch. */
 static __always_inline void listener_tuple(struct clatch_tuple *t, __u64 address, __u32 proto)

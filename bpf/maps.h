@@ -7,6 +7,7 @@
 #define CLATCH_BPF_MAPS_H
 
 #include "kernel.h"
+#include <clatch/certificate.h>
 #include <clatch/control.h>
 #include <clatch/event.h>
 #include <clatch/latch.h>
@@ -22,8 +23,21 @@ struct {
 } clatch_latches SEC(".maps");
 
 /*
- * SA table: filled by the loader from XFRM netlink; asked only when the kernel's own SAD does not
- * tell (sa.h).  Full: the loader says so, and such a packet is of an unknown SA.
+ * The certificates with which an identity was authenticated, as the IKE daemon told: for `show`, by
+ * the identity's number.  Full: it shows none.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, CLATCH_MAX_IDS);
+	__type(key, __u32);
+	__type(value, struct clatch_certificate);
+} clatch_certificates SEC(".maps");
+
+/*
+ * SA table: filled by the loader from XFRM netlink, with the identities that the IKE daemon told.
+ * Asked for these (identity.h), and for the SA where the kernel's own SAD does not tell (sa.h).
+ * Full: the loader says so, and such a packet is of an unknown SA, or of an unknown identity.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -52,21 +66,69 @@ struct {
 	__type(value, __u32);
 } clatch_suite_ids SEC(".maps");
 
-/* Identities as text, by small integer (RFC 5660 R33); 0 = not known. */
+/*
+ * Raised by the loader whenever an SA's identity was told, changed or taken back: what was found
+ * congruent before is looked at again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} clatch_generation SEC(".maps");
+
+/*
+ * The network namespaces that have a latch with CLATCH_HELD; what is read is the key alone.  Full:
+ * a held segment is sent when TCP's own timer runs out.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u32);
+} clatch_held SEC(".maps");
+
+/* Identities as text, by number.  Full: the loader says so, and a new identity is not known. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, CLATCH_MAX_IDS);
 	__type(key, __u32);
-	__type(value, char[256]);
+	__type(value, struct clatch_id);
 } clatch_ids SEC(".maps");
 
+/*
+ * Rules by number: those of the policy in force, of the one before, and older ones that a latch was
+ * made under.  Full: `policy load` fails, and the policy stays.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, CLATCH_MAX_RULES);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16 * CLATCH_MAX_RULES);
 	__type(key, __u32);
 	__type(value, struct clatch_rule);
 } clatch_rules SEC(".maps");
+
+/*
+ * The cgroups whose programs may turn protection off, of each policy.  Full: `policy load` fails.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4 * CLATCH_MAX_MAY_TURN_OFF);
+	__type(key, struct clatch_may_turn_off);
+	__type(value, __u32);
+} clatch_may_turn_off SEC(".maps");
+
+/* Mapped by the loader, as writing to an array by bpf() is not one store. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clatch_policy);
+} clatch_policy SEC(".maps");
 
 /* Events for `run`.  Full: the event is lost and counted in clatch_lost. */
 struct {
@@ -136,6 +198,10 @@ struct udp_socket {
 	__u16 wanted_port;
 	__u8 fresh; /* connect() was called and nothing was sent since */
 	__u8 released; /* no descriptor is left: makes no latch any more */
+	struct clatch_addr sent; /* where its last datagram without a connection goes */
+	__u16 sent_port;
+	__u32 free_under; /* generation of the policy that lets this connection be in clear: */
+	struct clatch_tuple free;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -143,6 +209,32 @@ struct {
 	__type(key, int);
 	__type(value, struct udp_socket);
 } clatch_sockets SEC(".maps");
+
+/* What a program asked for its socket (ask.h); what listen() accepts inherits it. */
+struct request {
+	struct clatch_demand now;
+	struct clatch_demand
+		tried; /* by the option that is just being set, under the socket's lock */
+	__u64 made; /* 1 = reset_after is set */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct request);
+} clatch_requests SEC(".maps");
+
+/*
+ * What the program of a latch with CLATCH_ASKED had asked for when it was made, by the latch's id.
+ * As large as the database.  An entry that is not there is taken for a demand that is not met.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct clatch_demand);
+} clatch_asked SEC(".maps");
 
 /* The order that is being carried out: too large for the stack. */
 struct {

@@ -21,6 +21,7 @@ struct packet {
 	__u32 proto; /* behind all extension headers; 0 = not IP, or a later fragment */
 	__be32 spi; /* ESP and AH; UDP: the first word of the payload */
 	__be16 sport; /* UDP: source port, behind which ESP may be */
+	__u16 routed; /* the sender named places on the way: remote may not be where it ends */
 	__u32 first; /* TCP: byte 13 of its header, the flags; SCTP: the type of its first chunk */
 };
 
@@ -121,6 +122,7 @@ static __always_inline int packet_v4(struct packet *p, struct clatch_tuple *t, v
 	if (ip->frag_off & bpf_htons(0x1fff))
 		return 0;
 	p->proto = ip->protocol;
+	p->routed = ip->ihl > 5; /* options, whatever they are */
 	return packet_transport(p, t, nh + ip->ihl * 4, end, dir);
 }
 
@@ -148,6 +150,7 @@ verified_once int packet_v6(struct __sk_buff *ctx, struct packet *p, struct clat
 			return -1;
 		if (next == IPPROTO_FRAGMENT && (*(__be16 *)(ext + 2) & bpf_htons(0xfff8)))
 			return 0;
+		p->routed |= next == IPPROTO_ROUTING;
 		offset += next == IPPROTO_FRAGMENT ? 8 : (ext[1] + 1) * 8;
 		next = ext[0];
 	}

@@ -81,6 +81,20 @@ static __always_inline void sas_inbound(struct __sk_buff *ctx, struct sas *s)
 		sas_inbound_nested(ctx, s);
 }
 
+/*
+ * Was the packet's SA made less than a second ago?  The kernel sets its timer to a second from then.
+ */
+static __always_inline bool sas_young(const struct sas *s)
+{
+	__s64 left;
+
+	if (!s->state[0])
+		return false;
+	left = kread(kcast(struct xfrm_state, s->state[0]), mtimer.node.expires) -
+	       (__s64)bpf_ktime_get_boot_ns();
+	return left > 0 && left <= 1000000000;
+}
+
 /* ESP may be inside UDP. */
 static __always_inline __u32 sa_proto(const struct packet *p)
 {

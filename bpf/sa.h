@@ -6,7 +6,7 @@
 #ifndef CLATCH_BPF_SA_H
 #define CLATCH_BPF_SA_H
 
-#include "maps.h"
+#include "identity.h"
 #include "packet.h"
 
 /* The facts of one SA that decide whether two SAs are congruent: how a struct clatch_sa begins. */
@@ -15,7 +15,7 @@ struct sa_facts {
 	__be32 spi;
 	__u32 reqid;
 	__u32 if_id;
-	__u32 pad;
+	struct clatch_who who;
 };
 _Static_assert(sizeof(struct sa_facts) == __builtin_offsetof(struct clatch_sa, src), "a prefix");
 
@@ -105,6 +105,35 @@ static __always_inline void sa_read(struct sa_facts *f, struct xfrm_state *x)
 	f->spi = kread(x, id.spi);
 }
 
+static __always_inline void addr_xfrm(struct clatch_addr *a, xfrm_address_t x, __u16 family)
+{
+	if (family == AF_INET) {
+		addr_v4(a, x.a4);
+		return;
+	}
+	addr_v6(a, x.a6);
+}
+
+/*
+ * Who is at the ends of the SA at @address, whose key has this @tag, by the SA table: a struct
+ * clatch_who, as a number.  Its SPI may have been another SA's, whose entry is there still.
+ */
+verified_once __u32 sa_told(__u64 address, __u32 tag)
+{
+	struct xfrm_state *x = kcast(struct xfrm_state, address);
+	struct clatch_sa_key key = {};
+	struct clatch_sa *entry;
+
+	key.netns = net_cookie(kread(x, xs_net.net));
+	addr_xfrm(&key.dst, kread(x, id.daddr), kread(x, props.family));
+	key.spi = kread(x, id.spi);
+	key.proto = kread(x, id.proto);
+	entry = bpf_map_lookup_elem(&clatch_sas, &key);
+	if (!entry || entry->key_tag != tag)
+		return 0;
+	return entry->who.local_id | (__u32)entry->who.peer_id << 16;
+}
+
 /* 6.1 takes a key from the stack only, not from memory that a function was given. */
 static __always_inline struct clatch_sa *sa_table_find(const struct clatch_sa_key *key)
 {
@@ -141,13 +170,19 @@ verified_once int sa_facts(struct sa_facts *f, __u64 address, const struct clatc
 	return 0;
 }
 
-static __always_inline void addr_xfrm(struct clatch_addr *a, xfrm_address_t x, __u16 family)
+/*
+ * The same, and who its ends are.  Not of an SA that only the table has: nothing shows that the
+ * packet is of the same.  Functions one after the other, so that their stacks do not add up.
+ */
+static __always_inline void sa_know(struct sa_facts *f, __u64 address,
+				    const struct clatch_sa_key *key)
 {
-	if (family == AF_INET) {
-		addr_v4(a, x.a4);
-		return;
-	}
-	addr_v6(a, x.a6);
+	__u32 who;
+
+	sa_facts(f, address, key);
+	who = address ? sa_told(address, sa_key_tag(address)) : 0;
+	f->who.local_id = who;
+	f->who.peer_id = who >> 16;
 }
 
 /* The index of a suite in clatch_suites, given one if it is new.  0 = the table is full. */
@@ -183,49 +218,79 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
  * Is this the very SA that was found congruent before, unchanged?  Its memory and its SPI may be
  * used again, within the same second even; what cannot come back is the time, in nanoseconds, to
  * which its lifetime timer is set: when the SA is inserted, when it is updated, and when the
- * timer runs.  Only the replay window may change without it.
+ * timer runs.  Only the replay window may change without it, and what was told of its identity:
+ * then there is another generation.
  */
 static __always_inline bool sa_verified(const struct clatch_verified *v, struct xfrm_state *x)
 {
 	struct xfrm_replay_state_esn *esn;
 
-	if (v->state != (__u64)x || !v->expires || v->expires != kread(x, mtimer.node.expires))
+	if (v->state != (__u64)x || !v->expires || v->generation != identity_generation() ||
+	    v->expires != kread(x, mtimer.node.expires))
 		return false;
 	esn = kread(x, replay_esn);
 	return v->replay_window ==
 	       (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
 }
 
-static __always_inline void sa_verify(struct clatch_verified *v, struct xfrm_state *x)
+static __always_inline void sa_verify(struct clatch_verified *v, struct xfrm_state *x,
+				      __u32 generation)
 {
 	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);
 
 	v->expires = 0; /* not to be used while it is written */
 	v->state = (__u64)x;
+	v->generation = generation;
 	v->replay_window = esn ? kread(esn, replay_window) : kread(x, props.replay_window);
 	v->expires = kread(x, mtimer.node.expires);
 }
 
-/* Does this SA protect as the latched one did?  Notes its SPI, which is shown. */
-verified_once int sa_congruent(__u64 address, const struct clatch_sa_key *key,
-			       struct clatch_sa_ref *ref)
+/* What is shown of the latched SA, and who its ends are once it is known. */
+static __always_inline void sa_note(struct clatch_sa_ref *ref, const struct sa_facts *f,
+				    struct clatch_who held)
 {
+	if (ref->spi != f->spi)
+		ref->spi = f->spi;
+	if (!held.peer_id && !held.local_id)
+		return;
+	ref->who = held;
+	ref->reqid = f->reqid;
+	ref->if_id = f->if_id;
+}
+
+/*
+ * Does this SA protect as the latched one, @ref, did, and is the same peer behind it?  @other is
+ * what is latched in the other direction, whose ends are the same two.  As long as nobody is known,
+ * reqid and if_id stand in.  An enum clatch_reason.
+ */
+verified_once int sa_check(__u64 address, const struct clatch_sa_key *key,
+			   struct clatch_sa_ref *ref, const struct clatch_sa_ref *other)
+{
+	struct clatch_who held;
 	struct clatch_suite *suite;
 	struct sa_facts f = {};
+	enum clatch_reason who;
 	__u32 id;
 
-	if (!ref)
-		return 0;
+	if (!ref || !other)
+		return CLATCH_SA_MISMATCH;
 	id = ref->suite;
 	suite = bpf_map_lookup_elem(&clatch_suites, &id);
 	if (!suite)
-		return 0;
-	sa_facts(&f, address, key);
-	if (f.reqid != ref->reqid || f.if_id != ref->if_id || !suite_equal(&f.suite, suite))
-		return 0;
-	if (ref->spi != f.spi)
-		ref->spi = f.spi;
-	return 1;
+		return CLATCH_SA_MISMATCH;
+	sa_know(&f, address, key);
+	held = who_merge(ref->who, other->who);
+	who = who_differs(ref->who, other->who) ? CLATCH_PEER_ID : who_check(held, f.who);
+	if (who == CLATCH_PEER_ID)
+		return who;
+	if (!suite_equal(&f.suite, suite))
+		return CLATCH_SA_MISMATCH;
+	if (who != CLATCH_OK)
+		return who;
+	if (!held.peer_id && (f.reqid != ref->reqid || f.if_id != ref->if_id))
+		return CLATCH_SA_MISMATCH;
+	sa_note(ref, &f, who_merge(held, f.who));
+	return CLATCH_OK;
 }
 
 #endif

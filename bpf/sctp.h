@@ -111,7 +111,7 @@ static __noinline int sctp_sending(struct clatch_tuple *t, __u64 sk, __u32 ports
 {
 	struct sctp_association *a;
 	struct sctp_transport *path;
-	struct sctp_walk w = {};
+	struct sctp_walk w = { .found = unknown_zero() };
 	__u32 state;
 
 	if (!bpf_core_type_exists(struct sctp_association))
@@ -255,8 +255,8 @@ static __noinline int sctp_in_clear(struct __sk_buff *ctx, const struct flow *f,
 {
 	struct what w = { .type = CLATCH_EV_VIOLATION, .reason = CLATCH_CLEAR };
 
-	if (begins && rule_demands_protection(rule_find(&f->tuple)))
-		return unwatched(f, CLATCH_CLEAR);
+	if (begins && packet_must(ctx, &f->tuple))
+		return unwatched(f, CLATCH_CLEAR, true);
 	if (!sctp_latches((__u64)kread(kskb(ctx), sk), &f->tuple, false))
 		return CLATCH_PASS;
 	w.direction = f->dir;
@@ -267,9 +267,14 @@ static __noinline int sctp_in_clear(struct __sk_buff *ctx, const struct flow *f,
 }
 
 /* The latch of an association that our INIT opens: that may come to nothing, and no hook tells. */
-static __noinline struct clatch_latch *sctp_opens(const struct clatch_tuple *tuple)
+static __noinline struct clatch_latch *sctp_opens(const struct clatch_tuple *tuple,
+						  const struct clatch_demand *asked)
 {
-	struct birth birth = { .step = CLATCH_STEP_OPEN, .flags = CLATCH_OPENING };
+	struct birth birth = {
+		.step = CLATCH_STEP_OPEN,
+		.flags = CLATCH_OPENING,
+		.asked = asked,
+	};
 
 	return latch_create(tuple, &birth);
 }

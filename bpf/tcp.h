@@ -4,6 +4,7 @@
 #define CLATCH_BPF_TCP_H
 
 #include "listener.h"
+#include "own.h"
 
 static __always_inline bool tcp_opening(__u32 state)
 {
@@ -54,21 +55,17 @@ static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 b
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
-/* A connection begins that its rule wants protected: held from its very first packet. */
-static __always_inline void tcp_demand(const struct clatch_tuple *tuple)
+/* connect(): held from the very first packet, if it must be protected. */
+static __always_inline void tcp_begins(struct tcp_sock *sk, const struct clatch_tuple *tuple)
 {
-	struct birth birth = { .step = CLATCH_STEP_OPEN, .flags = CLATCH_DEMANDED };
-	struct what w = { .type = CLATCH_EV_LATCHED, .direction = CLATCH_OUT };
-	struct clatch_latch *l;
+	struct clatch_demand *asked = request_of(sk);
 
-	if (!rule_demands_protection(rule_find(tuple)))
+	latch_delete(tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
+	if (!must_protect(asked, tuple, (__u64)sk, NULL))
 		return;
-	l = latch_create(tuple, &birth);
-	if (!l)
-		return;
-	w.latch = l->id;
-	w.state = l->state;
-	report(tuple, NULL, NULL, &w);
+	/* no device tells loopback: a route that waits for an SA has that one, too */
+	if ((asked && asked->require) || !is_own(&tuple->remote, (__u64)sk))
+		latch_demand(tuple, 0, asked); /* no room: the SYN is refused */
 }
 
 static __always_inline void tcp_established(const struct clatch_tuple *tuple)
@@ -77,7 +74,7 @@ static __always_inline void tcp_established(const struct clatch_tuple *tuple)
 
 	if (!l)
 		return;
-	l->flags &= ~CLATCH_OPENING;
+	__sync_fetch_and_and(&l->flags, ~CLATCH_OPENING);
 	bpf_timer_cancel(&l->end);
 }
 

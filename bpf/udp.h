@@ -3,7 +3,7 @@
 #ifndef CLATCH_BPF_UDP_H
 #define CLATCH_BPF_UDP_H
 
-#include "latch.h"
+#include "hold.h"
 
 /* Read where the kernel keeps it; it has none until somebody asks for it. */
 static __always_inline __u64 socket_cookie(struct __sk_buff *ctx)
@@ -75,6 +75,24 @@ static __noinline struct clatch_latch *udp_disconnected(struct clatch_latch *l,
 }
 
 /*
+ * The latch that the socket's packet is to be held to, as it sends it now: one of a connection that was
+ * given up or begun anew since is not, and NULL is returned as if there had been none.
+ */
+static __always_inline struct clatch_latch *udp_current(struct __sk_buff *ctx,
+							struct clatch_latch *l, struct bpf_sock *sk,
+							struct flow *f)
+{
+	if (l && sk->state != BPF_TCP_CLOSE && !(l->flags & CLATCH_RENEW))
+		return l;
+	f->cookie = socket_cookie(ctx);
+	if (l && sk->state == BPF_TCP_CLOSE)
+		l = udp_disconnected(l, f, f->cookie);
+	if (l && (l->flags & CLATCH_RENEW))
+		l = udp_renew(l, sk, f);
+	return l;
+}
+
+/*
  * A packet of a socket without a connection: the latch that it had goes, whatever protects the
  * packet.  True if that was closed by order: then it sends no more, connected or not.
  */
@@ -107,6 +125,110 @@ static __always_inline bool udp_released(struct bpf_sock *sk)
 	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
 
 	return own && own->released;
+}
+
+static __always_inline bool is_free(const struct udp_socket *own, const struct clatch_tuple *t)
+{
+	return own->free.local_port == t->local_port && own->free.remote_port == t->remote_port &&
+	       addr_equal(&own->free.remote, &t->remote) && addr_equal(&own->free.local, &t->local);
+}
+
+/*
+ * Must a packet in clear of a socket without a latch be protected?  That no rule demands it is kept
+ * for the socket's connection, so that its rule is not looked for at each packet; but what the
+ * program asks for, and what the device exempts, may be another at the next.
+ */
+static __noinline bool udp_must(struct __sk_buff *ctx, struct bpf_sock *sk,
+				const struct clatch_tuple *t)
+{
+	struct clatch_demand *asked = request_of(sk);
+	struct clatch_policy policy = policy_in_force();
+	struct udp_socket *own = NULL;
+	bool must;
+
+	if ((asked && (asked->off || asked->require)) || !policy.count || !sk->dst_port)
+		return packet_must(ctx, t);
+	if (exempt(t, (__u64)kread(kskb(ctx), sk), kread(kskb(ctx), dev)))
+		return false;
+	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (own && own->free_under == policy.generation && is_free(own, t))
+		return false;
+	must = rule_demands_protection(rule_find(t));
+	if (own && !must) {
+		own->free_under = 0;
+		own->free = *t;
+		own->free_under = policy.generation;
+	}
+	return must;
+}
+
+/* A datagram that belongs to no connection: judged by itself, and by its direction alone. */
+static __noinline enum clatch_reason datagram_check(const struct flow *f,
+						    const struct clatch_demand *asked)
+{
+	__u32 number = rule_find(&f->tuple);
+	struct clatch_rule *r = number == CLATCH_NO_RULE ? NULL : rule_get(number);
+	struct seen seen = {};
+
+	if (f->sas.unknown)
+		return CLATCH_UNKNOWN_SA;
+	if (!f->sas.count)
+		return CLATCH_CLEAR;
+	if (!r && number != CLATCH_NO_RULE)
+		return CLATCH_POLICY;
+	if (!side_seen(&seen, f))
+		return CLATCH_TABLE_FULL;
+	return seen_check(&seen, NULL, r ? &r->demand : NULL, asked);
+}
+
+static __always_inline enum clatch_verdict datagram(struct __sk_buff *ctx, const struct flow *f)
+{
+	struct bpf_sock *sk = ctx->sk;
+	enum clatch_reason reason;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk || !packet_must(ctx, &f->tuple))
+		return CLATCH_PASS;
+	reason = datagram_check(f, request_of(sk));
+	return reason == CLATCH_OK ? CLATCH_PASS : unwatched(f, reason, true);
+}
+
+/*
+ * The same of one that we send protected: where to was noted by sendmsg(), as the packet does not
+ * tell any more.
+ */
+static __always_inline enum clatch_verdict udp_sent(struct __sk_buff *ctx, struct bpf_sock *sk,
+						    struct flow *f, struct packet *p)
+{
+	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
+	struct clatch_addr outer = f->tuple.remote;
+
+	f->tuple.proto = IPPROTO_UDP;
+	f->tuple.local_port = sk->src_port;
+	f->tuple.remote_port = own ? own->sent_port : 0;
+	if (own && own->sent_port)
+		f->tuple.remote = own->sent;
+	if (!packet_must(ctx, &f->tuple))
+		return CLATCH_PASS;
+	sas_outbound(ctx, &f->sas, &outer, p);
+	return datagram(ctx, f);
+}
+
+/* sendmsg() of a socket without a connection, or to another peer than that's.  1, or 0: refused. */
+static __always_inline int udp_sends(struct bpf_sock_addr *ctx, const struct clatch_addr *to)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct udp_socket *own;
+
+	if (!sk || (!policy_in_force().count && !request_of(sk)))
+		return 1;
+	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!own)
+		return audit; /* no memory: by which rule it is judged would not be known */
+	own->sent = *to;
+	own->sent_port = bpf_ntohs(ctx->user_port);
+	return 1;
 }
 
 /*

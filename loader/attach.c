@@ -21,6 +21,10 @@ static const struct cgroup_hook {
 	{ "clatch_sockops", BPF_CGROUP_SOCK_OPS },
 	{ "clatch_connect4", BPF_CGROUP_INET4_CONNECT },
 	{ "clatch_connect6", BPF_CGROUP_INET6_CONNECT },
+	{ "clatch_sendmsg4", BPF_CGROUP_UDP4_SENDMSG },
+	{ "clatch_sendmsg6", BPF_CGROUP_UDP6_SENDMSG },
+	{ "clatch_setsockopt", BPF_CGROUP_SETSOCKOPT },
+	{ "clatch_getsockopt", BPF_CGROUP_GETSOCKOPT },
 	{ "clatch_sock_release", BPF_CGROUP_INET_SOCK_RELEASE },
 };
 

@@ -28,6 +28,18 @@ static int utf8_length(const unsigned char *text)
 	return c < least[length] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : length;
 }
 
+bool cli_is_utf8(const char *text)
+{
+	int length;
+
+	for (; *text; text += length) {
+		length = utf8_length((const unsigned char *)text);
+		if (!length)
+			return false;
+	}
+	return true;
+}
+
 char *cli_utf8(char *text)
 {
 	for (char *at = text; *at;) {
@@ -100,15 +112,26 @@ void cli_warn(const struct cli *cli, const char *format, ...)
 	va_end(args);
 }
 
-static void print_options(const struct cli_option *table)
+static void print_line(const char *dashes, const char *name, const char *argument, const char *help)
 {
 	char left[64];
 
-	for (; table && table->name; table++) {
-		snprintf(left, sizeof(left), "--%s%s%s", table->name, table->argument ? " " : "",
-			 table->argument ? table->argument : "");
-		printf("  %-18s  %s\n", left, table->help);
-	}
+	snprintf(left, sizeof(left), "%s%s%s%s", dashes, name, *argument ? " " : "", argument);
+	printf("  %-20s  %s\n", left, help);
+}
+
+static void print_words(const struct cli_word *table)
+{
+	if (table)
+		printf("\nWords:\n");
+	for (; table && table->name; table++)
+		print_line("", table->name, table->argument, table->help);
+}
+
+static void print_options(const struct cli_option *table)
+{
+	for (; table && table->name; table++)
+		print_line("--", table->name, table->argument ? table->argument : "", table->help);
 }
 
 static void print_help(const struct cli *cli, const struct cli_option *table,
@@ -120,6 +143,7 @@ static void print_help(const struct cli *cli, const struct cli_option *table,
 	       verb && *verb->arguments ? " " : "", verb ? verb->arguments : "");
 	if (verb)
 		printf("%c%s.\n", toupper(verb->help[0]), verb->help + 1);
+	print_words(cli->words);
 	printf("\nOptions:\n");
 	print_options(table);
 	print_options(globals);
@@ -286,6 +310,14 @@ int cli_parse_global(struct cli *cli, int argc, char **argv)
 	if (taken < 0)
 		return -EXIT_USAGE;
 	return help ? 0 : taken;
+}
+
+const struct cli_word *cli_find_word(const struct cli *cli, const char *name)
+{
+	for (const struct cli_word *word = cli->words; word && word->name; word++)
+		if (!strcmp(word->name, name))
+			return word;
+	return NULL;
 }
 
 void cli_list_free(struct cli_list *list)

@@ -19,6 +19,15 @@ struct cli {
 	const char *bpffs; /* --bpffs DIR: the directory that holds the pins */
 	bool json; /* -j, --json */
 	const struct cli_verb *entry; /* the verb's own, for its --help; may be NULL */
+	const struct cli_word *words; /* of a verb that has some, for its --help; else NULL */
+};
+
+/* What a verb is to do, where it can do several things: "check" in `policy check FILE`. */
+struct cli_word {
+	const char *name; /* ends the table when NULL */
+	const char *argument; /* what follows it, or "" */
+	const char *help;
+	int (*run)(const struct cli *cli, const void *context);
 };
 
 /* One option of one verb; the parser, the usage text and --help all come from this table. */
@@ -56,6 +65,8 @@ int cli_parse(struct cli *cli, const struct cli_option *table, int argc, char **
 /* One global option before the verb: the number of words it took, or as cli_parse(). */
 int cli_parse_global(struct cli *cli, int argc, char **argv);
 void cli_list_free(struct cli_list *list);
+/* The word of that name in cli->words, or NULL. */
+const struct cli_word *cli_find_word(const struct cli *cli, const char *name);
 
 /*
  * Says an error once, on stderr: "clatch-loader: Couldn't …: …", or {"error":"Couldn't …"} with
@@ -69,6 +80,8 @@ int cli_flush(const struct cli *cli);
 /* A warning, on stderr, as text in both forms ({"warning":…} with --json). */
 void cli_warn(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Is it UTF-8 throughout? */
+bool cli_is_utf8(const char *text);
 /* Makes a name fit for JSON: a '?' for each byte that is not of UTF-8.  Returns @text. */
 char *cli_utf8(char *text);
 
@@ -82,6 +95,8 @@ int cmd_show(struct cli *cli, int argc, char **argv);
 int cmd_monitor(struct cli *cli, int argc, char **argv);
 int cmd_close(struct cli *cli, int argc, char **argv);
 int cmd_run(struct cli *cli, int argc, char **argv);
+int cmd_policy(struct cli *cli, int argc, char **argv);
+int cmd_identity(struct cli *cli, int argc, char **argv);
 int cmd_features(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <clatch/glob.h>
 #include "addr.h"
 #include "cleanup.h"
 #include "end.h"
@@ -60,12 +61,25 @@ static bool has_id(const struct wanted *w, __u64 id)
 	return false;
 }
 
-/* No latch knows its peer's identity yet, and one that does not has none. */
+/* Whose peer is not known is nobody's. */
+static bool has_peer(const struct latch_view *view, const char *pattern)
+{
+	struct clatch_glob g = { .pattern = pattern, .text = view->peer_id };
+	int step;
+
+	if (!view->peer_id)
+		return false;
+	do {
+		step = clatch_glob_step(&g, CLATCH_ID_TEXT);
+	} while (step == CLATCH_GLOB_ON);
+	return step == CLATCH_GLOB_MATCH;
+}
+
 static bool is_wanted(const struct wanted *w, const struct latch_view *view)
 {
 	if (w->count)
 		return has_id(w, view->latch.id);
-	return !w->peer_id;
+	return !w->peer_id || has_peer(view, w->peer_id);
 }
 
 static int gather(void *context, const struct latch_view *view)
@@ -90,9 +104,7 @@ static int gather(void *context, const struct latch_view *view)
 static int no_latch(const struct cli *cli, const struct words *w)
 {
 	if (w->peer_id)
-		return cli_fail(cli,
-				"No latch%s%s has the peer identity '%s'; identities come from "
-				"the IKE daemon (none is known)",
+		return cli_fail(cli, "No latch%s%s has the peer identity '%s'",
 				w->remote ? " to " : "", w->remote ? w->remote : "", w->peer_id);
 	if (w->remote)
 		return cli_fail(cli, "No latch to %s", w->remote);
@@ -273,6 +285,8 @@ static int parse_wanted(const struct cli *cli, const struct words *w, struct wan
 				 "--remote '%s' is not " FILTER_ENDPOINT
 				 ", IPv6 with a port in brackets",
 				 w->remote);
+	if (w->peer_id && strlen(w->peer_id) >= CLATCH_RULE_ID)
+		return cli_usage(cli, "--peer-id is longer than %d bytes", CLATCH_RULE_ID - 1);
 	wanted->filter.states = ~(1U << CLATCH_CLOSED);
 	wanted->peer_id = w->peer_id;
 	return 0;
@@ -282,10 +296,10 @@ int cmd_close(struct cli *cli, int argc, char **argv)
 {
 	struct words w = { .id = argv + 1 };
 	const struct cli_option table[] = {
-		{ "remote", "END", "all to this remote end, " FILTER_ENDPOINT, OPT_STRING,
-		  &w.remote, 0, 0 },
-		{ "peer-id", "ID", "all whose peer has this identity", OPT_STRING, &w.peer_id, 0,
-		  0 },
+		{ "remote", "END", "instead of IDs: all to this remote end, " FILTER_ENDPOINT,
+		  OPT_STRING, &w.remote, 0, 0 },
+		{ "peer-id", "ID", "all whose peer has this identity; * is any text", OPT_STRING,
+		  &w.peer_id, 0, 0 },
 		{ "all", NULL, "all, listeners too", OPT_FLAG, &w.all, 0, 0 },
 		{},
 	};

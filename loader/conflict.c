@@ -2,6 +2,7 @@
 #include "conflict.h"
 
 #include <clatch/event.h>
+#include <clatch/fields.h>
 #include <netinet/in.h>
 #include <string.h>
 
@@ -22,29 +23,9 @@ struct view {
 	enum clatch_dir direction;
 	const struct spd_policy *policy; /* NULL = none */
 	const struct spd_template *outer; /* the one that the outermost SA meets, NULL = none */
+	__u64 newest; /* of the SAs that are as latched: sa_class.newest */
 	struct conflict *conflict;
 };
-
-__u32 conflict_fields(const struct clatch_sa *a, const struct clatch_sa *b)
-{
-	const struct clatch_suite *x = &a->suite, *y = &b->suite;
-	__u8 flags = x->flags ^ y->flags;
-	__u32 fields = 0;
-
-	fields |= x->proto != y->proto ? CLATCH_FIELD_PROTO : 0;
-	fields |= x->mode != y->mode ? CLATCH_FIELD_MODE : 0;
-	fields |= memcmp(x->enc, y->enc, sizeof(x->enc)) ? CLATCH_FIELD_ENC : 0;
-	fields |= x->enc_key_bits != y->enc_key_bits ? CLATCH_FIELD_ENC_KEY : 0;
-	fields |= memcmp(x->auth, y->auth, sizeof(x->auth)) ? CLATCH_FIELD_AUTH : 0;
-	fields |= x->auth_key_bits != y->auth_key_bits ? CLATCH_FIELD_AUTH_KEY : 0;
-	fields |= x->icv_bits != y->icv_bits ? CLATCH_FIELD_ICV : 0;
-	fields |= flags & CLATCH_SUITE_ESN ? CLATCH_FIELD_ESN : 0;
-	fields |= flags & CLATCH_SUITE_REPLAY ? CLATCH_FIELD_REPLAY : 0;
-	fields |= x->encap != y->encap ? CLATCH_FIELD_ENCAP : 0;
-	fields |= a->reqid != b->reqid ? CLATCH_FIELD_REQID : 0;
-	fields |= a->if_id != b->if_id ? CLATCH_FIELD_IF_ID : 0;
-	return fields;
-}
 
 static void note(const struct view *v, __u8 cause, __u8 reason, __u32 fields,
 		 const struct clatch_sa *got)
@@ -179,11 +160,22 @@ static bool could_be_used(const struct view *v, const struct sa_class *sa)
 	return (s->prefixlen_s && s->prefixlen_d) || sa->sa.reqid == v->latched[0].reqid;
 }
 
-/* As bpf/sa.h compares. */
+/* Is another at an end of @b than at the same end of @a?  Whoever is not known may be anyone. */
+static bool is_another(const struct clatch_sa *a, const struct clatch_sa *b)
+{
+	return (a->who.peer_id && b->who.peer_id && a->who.peer_id != b->who.peer_id) ||
+	       (a->who.local_id && b->who.local_id && a->who.local_id != b->who.local_id);
+}
+
+/*
+ * As bpf/sa.h compares; but an SA that nobody is known of yet is no conflict: no packet comes
+ * through under it, and it may turn out to be the peer's.
+ */
 static bool is_congruent(const struct clatch_sa *a, const struct clatch_sa *b)
 {
-	return !memcmp(&a->suite, &b->suite, sizeof(a->suite)) && a->reqid == b->reqid &&
-	       a->if_id == b->if_id;
+	if (memcmp(&a->suite, &b->suite, sizeof(a->suite)) || is_another(a, b))
+		return false;
+	return a->who.peer_id || (a->reqid == b->reqid && a->if_id == b->if_id);
 }
 
 /* What is inside the outermost SA is often between the same addresses. */
@@ -195,14 +187,30 @@ static bool is_latched(const struct view *v, const struct clatch_sa *sa)
 	return false;
 }
 
+static int note_latched(void *context, const struct sa_class *sa)
+{
+	struct view *v = context;
+
+	if (is_latched(v, &sa->sa) && could_be_used(v, sa) && v->newest < sa->newest)
+		v->newest = sa->newest;
+	return 0;
+}
+
+/*
+ * The kernel uses the newest SA.  So one of another peer, who had the address for a while and left
+ * without a word, is no conflict any more as soon as the latched peer has newer ones.
+ */
 static int judge_sa(void *context, const struct sa_class *sa)
 {
 	const struct view *v = context;
 
 	if (is_latched(v, &sa->sa) || !could_be_used(v, sa))
 		return 0;
-	note(v, CLATCH_CAUSE_SA, CLATCH_SA_MISMATCH, conflict_fields(&v->latched[0], &sa->sa),
-	     &sa->sa);
+	if (is_another(&v->latched[0], &sa->sa) && sa->newest < v->newest)
+		return 0;
+	note(v, CLATCH_CAUSE_SA,
+	     is_another(&v->latched[0], &sa->sa) ? CLATCH_PEER_ID : CLATCH_SA_MISMATCH,
+	     clatch_fields(&v->latched[0], &sa->sa), &sa->sa);
 	return 1;
 }
 
@@ -213,10 +221,13 @@ static void judge_sas(struct view *v)
 
 	if (v->policy && !v->outer)
 		return;
-	if (v->outer && (v->outer->reqid || v->direction == CLATCH_OUT))
+	if (v->outer && (v->outer->reqid || v->direction == CLATCH_OUT)) {
+		sa_set_each_reqid(v->sas, src, dst, v->outer->reqid, note_latched, v);
 		sa_set_each_reqid(v->sas, src, dst, v->outer->reqid, judge_sa, v);
-	else
+	} else {
+		sa_set_each(v->sas, src, dst, note_latched, v);
 		sa_set_each(v->sas, src, dst, judge_sa, v);
+	}
 }
 
 /*

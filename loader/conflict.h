@@ -18,15 +18,13 @@ struct conflict_latch {
 	const struct clatch_sa *out;
 };
 
-/* enum clatch_field: what differs between two SAs, as bpf/event.h finds it. */
-__u32 conflict_fields(const struct clatch_sa *a, const struct clatch_sa *b);
-
 /* What is wrong, of the first thing found: the policy's before the SAs', out before in. */
 struct conflict {
 	__u8 causes; /* CLATCH_CAUSE_POLICY, CLATCH_CAUSE_SA: all that hold */
 	__u8 flags; /* CLATCH_POLICED_IN, _OUT: what was seen of the SPD, to be set in the latch */
 	__u8 direction; /* enum clatch_dir, of what follows */
-	__u8 reason; /* CLEAR: a bypass, or no policy any more; POLICY: a block; SA_MISMATCH */
+	/* CLEAR: a bypass, or no policy any more; POLICY: a block; SA_MISMATCH; PEER_ID */
+	__u8 reason;
 	__u8 got_count; /* 1: @got has what the template or the SA has, else 0 */
 	__u32 fields; /* enum clatch_field: what differs */
 	struct clatch_sa got;

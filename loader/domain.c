@@ -8,7 +8,7 @@
 
 struct opening {
 	struct domain *domain;
-	int sas;
+	const struct sa_table *table;
 	bool full;
 };
 
@@ -22,16 +22,16 @@ static int open_inside(void *context)
 	if (!err)
 		err = spd_open(&d->spd);
 	if (!err)
-		err = sad_open(&d->sad, o->sas, true);
+		err = sad_open(&d->sad, o->table, true);
 	if (!err)
 		err = sad_fill(d->sad);
 	o->full = err == -ENOSPC;
 	return err < 0 && !o->full ? err : 0;
 }
 
-int domain_open(struct domain **domain, int fd, __u64 netns, int sas)
+int domain_open(struct domain **domain, int fd, __u64 netns, const struct sa_table *table)
 {
-	struct opening o = { .domain = calloc(1, sizeof(struct domain)), .sas = sas };
+	struct opening o = { .domain = calloc(1, sizeof(struct domain)), .table = table };
 	int err;
 
 	if (!o.domain)

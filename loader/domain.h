@@ -23,10 +23,10 @@ struct domain {
 };
 
 /*
- * Opens the namespace of @fd, its SAs also into the clatch_sas map @sas.  0 and *domain; -ENOSPC
+ * Opens the namespace of @fd, its SAs also into @table.  0 and *domain; -ENOSPC
  * and *domain: that map is full; or -errno.
  */
-int domain_open(struct domain **domain, int fd, __u64 netns, int sas);
+int domain_open(struct domain **domain, int fd, __u64 netns, const struct sa_table *table);
 void domain_close(struct domain *domain);
 
 #endif

@@ -28,7 +28,7 @@ static struct domain *known(const struct domains *d, __u64 netns)
 static int open_one(struct domains *d, int fd, __u64 netns)
 {
 	struct domain *domain;
-	int err = domain_open(&domain, fd, netns, d->sas);
+	int err = domain_open(&domain, fd, netns, d->table);
 
 	if (err && err != -ENOSPC)
 		return err;

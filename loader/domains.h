@@ -9,7 +9,7 @@
 
 struct domains {
 	const struct cli *cli;
-	int sas; /* the clatch_sas map */
+	const struct sa_table *table;
 	/* Called for each new one, to add its sockets to an event loop. 0 or -errno. */
 	int (*added)(void *context, struct domain *domain);
 	void *context;

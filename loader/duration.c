@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,4 +38,19 @@ int duration_parse(__u64 *ns, const char *text)
 			return 0;
 		}
 	return -EINVAL;
+}
+
+const char *duration_text(char text[DURATION_TEXT], __u64 ns)
+{
+	size_t i = sizeof(units) / sizeof(units[0]) - 1;
+
+	if (ns == DURATION_NEVER)
+		return "never";
+	if (!ns)
+		return "0s";
+	while (i && ns % units[i].ns)
+		i--;
+	snprintf(text, DURATION_TEXT, "%llu%s", (unsigned long long)(ns / units[i].ns),
+		 units[i].unit);
+	return text;
 }

@@ -7,8 +7,6 @@
 #include <poll.h>
 #include <stdlib.h>
 
-#include "output.h"
-
 #define EVENTS_AT_ONCE 1024 /* then the event loop's other sources have their turn */
 
 struct events {
@@ -52,7 +50,8 @@ static __u64 lost(const struct events *e)
 	return count;
 }
 
-int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, bool json)
+int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index,
+		const struct output *out)
 {
 	struct events *e = calloc(1, sizeof(*e));
 	int err;
@@ -65,7 +64,7 @@ int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, b
 		free(e);
 		return err;
 	}
-	e->out = (struct output)OUTPUT_INIT(stdout, json);
+	e->out = *out;
 	e->lost_fd = lost_fd;
 	e->lost_index = index;
 	e->lost = lost(e);

@@ -6,14 +6,17 @@
 #include <clatch/event.h>
 #include <stdbool.h>
 #include <linux/types.h>
+#include "output.h"
 
 struct events;
 
 /*
  * Prints what arrives in the ring buffer map @ring_fd on stdout, a line each.  Entry @index of the
- * map @lost_fd counts what found no room; what it has now is not reported.  0 or -errno.
+ * map @lost_fd counts what found no room; what it has now is not reported.  @out says how.  0 or
+ * -errno.
  */
-int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index, bool json);
+int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index,
+		const struct output *out);
 /*
  * Beside being printed: @visit is called for each event; @missed when events were lost, or wait
  * because the reader of stdout stalls.

@@ -92,10 +92,19 @@ static int instance(const struct cli *cli, __u32 *id)
 
 static int open_events(struct follow *f, int ring, __u32 lost)
 {
+	struct output out = OUTPUT_INIT(stdout, f->cli->json);
+
 	f->lost_fd = pins_map(f->cli, "clatch_lost");
 	if (f->lost_fd < 0)
 		return f->lost_fd;
-	return events_open(&f->events, ring, f->lost_fd, lost, f->cli->json);
+	f->id_map = pins_map(f->cli, "clatch_ids");
+	if (f->id_map < 0)
+		return f->id_map;
+	f->ids = ids_new(f->id_map);
+	if (!f->ids)
+		return -ENOMEM;
+	out.ids = f->ids;
+	return events_open(&f->events, ring, f->lost_fd, lost, &out);
 }
 
 static int add_sources(struct follow *f)
@@ -123,7 +132,8 @@ int follow_open(struct follow *f, const struct cli *cli, int ring, __u32 lost)
 {
 	int err;
 
-	*f = (struct follow){ .cli = cli, .lost_fd = -1 };
+	*f = (struct follow)FOLLOW_INIT;
+	f->cli = cli;
 	signal(SIGPIPE, SIG_IGN);
 	err = instance(cli, &f->instance);
 	if (!err)
@@ -149,5 +159,7 @@ void follow_close(struct follow *f)
 	sd_event_source_unref(f->writable);
 	sd_event_unref(f->loop);
 	events_close(f->events);
+	ids_free(f->ids);
+	cleanup_close(&f->id_map);
 	cleanup_close(&f->lost_fd);
 }

@@ -19,6 +19,8 @@ struct follow {
 	bool stalled; /* the reader of stdout */
 	struct events *events;
 	int lost_fd;
+	int id_map; /* clatch_ids */
+	struct ids *ids;
 	__u32 instance; /* the id of its clatch_meta map */
 	bool gone; /* that instance was unloaded */
 	int error; /* of writing, the last */
@@ -27,7 +29,7 @@ struct follow {
 
 #define FOLLOW_INIT                                                                                \
 	{                                                                                          \
-		.lost_fd = -1                                                                      \
+		.lost_fd = -1, .id_map = -1                                                        \
 	}
 
 /* Follows @ring, whose losses are counted in entry @lost of clatch_lost.  0 or -errno. */

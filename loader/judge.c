@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "judge.h"
 
+#include <string.h>
+
 #include "conflict.h"
 
 static bool has_judgement(const struct clatch_latch *latch)
@@ -28,6 +30,45 @@ static __u8 cleared(const struct clatch_latch *latch, const struct conflict *fou
 	return gone;
 }
 
+static bool is_news(struct clatch_who who, struct clatch_who recorded)
+{
+	return (who.peer_id && !recorded.peer_id) || (who.local_id && !recorded.local_id);
+}
+
+/* Can it be the one that was recorded?  Its SPI may be another's by now, of another peer. */
+static bool is_recorded(const struct clatch_sa *sa, const struct clatch_sa *recorded)
+{
+	return !memcmp(&sa->suite, &recorded->suite, sizeof(sa->suite)) &&
+	       sa->reqid == recorded->reqid && sa->if_id == recorded->if_id;
+}
+
+/*
+ * Who the ends are of the SA that was recorded, where the latch does not know it yet: a connection
+ * that is still would not hear of it before the SA is replaced.  The table is asked once more, as
+ * our copy of it may be a second old.
+ */
+static bool tell(struct clatch_order *order, const struct sad *sad, const struct clatch_side *side,
+		 const struct clatch_sa *recorded, enum clatch_dir dir)
+{
+	const struct clatch_sa_key key = {
+		.netns = order->tuple.netns,
+		.dst = side->dst,
+		.spi = recorded->spi,
+		.proto = recorded->suite.proto,
+	};
+	const struct sa_class *sa = side->count ? sa_set_find(sad_set(sad), &key) : NULL;
+	struct clatch_who who;
+
+	if (!sa || !is_news(sa->sa.who, recorded->who) || !is_recorded(&sa->sa, recorded))
+		return false;
+	who = sad_who(sad, &key);
+	if (!is_news(who, recorded->who))
+		return false;
+	order->who[dir] = who;
+	order->spi[dir] = recorded->spi;
+	return true;
+}
+
 static struct clatch_order order_of(const struct clatch_tuple *tuple,
 				    const struct clatch_latch *latch, const struct conflict *c)
 {
@@ -49,22 +90,18 @@ bool judge(const struct domain *domain, struct latches *latches, const struct cl
 	struct clatch_sa in[CLATCH_MAX_NEST], out[CLATCH_MAX_NEST]; /* as many as the sides have */
 	struct conflict_latch l = { .tuple = tuple, .latch = latch, .in = in, .out = out };
 	struct conflict found = {};
-	__u8 set, clear;
-	__u32 flags;
+	bool told;
 
 	if (!has_judgement(latch))
 		return false;
 	latches_resolve(latches, in, &latch->in);
 	latches_resolve(latches, out, &latch->out);
 	conflict_judge(domain->spd, sad_set(domain->sad), &l, &found);
-	set = found.causes & ~latch->causes;
-	clear = cleared(latch, &found, changed);
-	flags = found.flags & ~latch->flags;
-	if (!set && !clear && !flags)
-		return false;
 	*order = order_of(tuple, latch, &found);
-	order->set = set;
-	order->clear = clear;
-	order->flags = flags;
-	return true;
+	order->set = found.causes & ~latch->causes;
+	order->clear = cleared(latch, &found, changed);
+	order->flags = found.flags & ~latch->flags;
+	told = tell(order, domain->sad, &latch->in, in, CLATCH_IN);
+	told |= tell(order, domain->sad, &latch->out, out, CLATCH_OUT);
+	return order->set || order->clear || order->flags || told;
 }

@@ -16,10 +16,10 @@ int latches_open(struct latches *l, const struct cli *cli)
 		int *fd;
 		const char *map;
 	} maps[] = {
-		{ &l->latches, "clatch_latches" },
-		{ &l->suites, "clatch_suites" },
-		{ &l->rules, "clatch_rules" },
-		{ &l->sas, "clatch_sas" },
+		{ &l->latches, "clatch_latches" }, { &l->suites, "clatch_suites" },
+		{ &l->rules, "clatch_rules" },	   { &l->sas, "clatch_sas" },
+		{ &l->id_map, "clatch_ids" },	   { &l->certificates, "clatch_certificates" },
+		{ &l->asked, "clatch_asked" },
 	};
 
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
@@ -27,7 +27,8 @@ int latches_open(struct latches *l, const struct cli *cli)
 		if (*maps[i].fd < 0)
 			return *maps[i].fd;
 	}
-	return 0;
+	l->ids = ids_new(l->id_map);
+	return l->ids ? 0 : -ENOMEM;
 }
 
 void latches_close(struct latches *l)
@@ -36,6 +37,10 @@ void latches_close(struct latches *l)
 	cleanup_close(&l->suites);
 	cleanup_close(&l->rules);
 	cleanup_close(&l->sas);
+	cleanup_close(&l->id_map);
+	cleanup_close(&l->certificates);
+	cleanup_close(&l->asked);
+	ids_free(l->ids);
 	free(l->known);
 }
 
@@ -77,6 +82,7 @@ void latches_resolve(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
 		sas[i].spi = ref->spi;
 		sas[i].reqid = ref->reqid;
 		sas[i].if_id = ref->if_id;
+		sas[i].who = ref->who;
 	}
 	sas[0].src = side->src;
 	sas[0].dst = side->dst;
@@ -113,13 +119,41 @@ static void resolve_side(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST
 		sa_addresses(l, &sas[i], netns, side);
 }
 
-static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], __u32 index)
+static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], __u32 number)
 {
 	struct clatch_rule rule;
 
-	if (index == CLATCH_NO_RULE || bpf_map_lookup_elem(l->rules, &index, &rule) || !rule.used)
+	if (number == CLATCH_NO_RULE || bpf_map_lookup_elem(l->rules, &number, &rule))
 		return;
 	memcpy(name, rule.name, CLATCH_RULE_NAME - 1);
+}
+
+/* Both directions have the same ends; one may not know them yet. */
+static void resolve_who(struct latches *l, struct latch_view *view)
+{
+	const struct clatch_side *in = &view->latch.in, *out = &view->latch.out;
+
+	if (in->count)
+		view->who = view->in[in->count - 1].who;
+	if (out->count && !view->who.peer_id)
+		view->who = view->out[out->count - 1].who;
+	view->local_id = ids_text(l->ids, view->who.local_id);
+	view->peer_id = ids_text(l->ids, view->who.peer_id);
+}
+
+int latches_certificate(const struct latches *l, __u32 number, struct clatch_certificate *c)
+{
+	if (!number)
+		return -ENOENT;
+	return bpf_map_lookup_elem(l->certificates, &number, c) ? -errno : 0;
+}
+
+int latches_asked(const struct latches *l, const struct clatch_latch *latch,
+		  struct clatch_demand *asked)
+{
+	if (!(latch->flags & CLATCH_ASKED))
+		return -ENOENT;
+	return bpf_map_lookup_elem(l->asked, &latch->id, asked) ? -errno : 0;
 }
 
 struct walk {
@@ -142,6 +176,7 @@ static int visit(void *context, const void *key, const void *value)
 		return 0;
 	resolve_side(w->latches, view.in, view.tuple.netns, &view.latch.in);
 	resolve_side(w->latches, view.out, view.tuple.netns, &view.latch.out);
+	resolve_who(w->latches, &view);
 	resolve_rule(w->latches, view.rule, view.latch.rule);
 	return w->visit(w->context, &view);
 }

@@ -3,10 +3,12 @@
 #ifndef CLATCH_LATCHES_H
 #define CLATCH_LATCHES_H
 
+#include <clatch/certificate.h>
 #include <clatch/latch.h>
 #include <clatch/rule.h>
 #include "cli.h"
 #include "filter.h"
+#include "ids.h"
 
 /* A latch together with what it refers to: all that can be shown of it. */
 struct latch_view {
@@ -16,6 +18,9 @@ struct latch_view {
 	struct clatch_sa in[CLATCH_MAX_NEST];
 	struct clatch_sa out[CLATCH_MAX_NEST];
 	char rule[CLATCH_RULE_NAME]; /* "" = none */
+	struct clatch_who who; /* the ends of its innermost SA, as soon as they are known */
+	const char *local_id; /* NULL = not known; valid until latches_close() */
+	const char *peer_id;
 };
 
 /* The maps' file descriptors, and a copy of the suites that were asked for: none ever changes. */
@@ -24,13 +29,17 @@ struct latches {
 	int suites;
 	int rules;
 	int sas;
+	int id_map;
+	int certificates;
+	int asked;
+	struct ids *ids;
 	struct clatch_suite *known; /* by index; proto 0 = not asked for yet */
 	__u32 known_count;
 };
 
 #define LATCHES_INIT                                                                               \
 	{                                                                                          \
-		-1, -1, -1, -1, NULL, 0                                                            \
+		-1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                          \
 	}
 
 /* Opens the pinned maps. 0 or -errno. */
@@ -50,6 +59,13 @@ int latches_each(struct latches *l, const struct filter *filter, latch_visit *vi
 typedef int latch_walk_visit(void *context, const struct clatch_tuple *tuple,
 			     const struct clatch_latch *latch);
 int latches_walk(const struct latches *l, latch_walk_visit *visit, void *context);
+
+/* The certificate of identity @number.  0; -ENOENT none is known. */
+int latches_certificate(const struct latches *l, __u32 number, struct clatch_certificate *c);
+
+/* What the program of @latch asked for.  0, -ENOENT nothing, -errno. */
+int latches_asked(const struct latches *l, const struct clatch_latch *latch,
+		  struct clatch_demand *asked);
 
 /*
  * What a side has recorded into @sas, side->count of them; a suite that is not in the table is all

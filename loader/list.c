@@ -56,6 +56,7 @@ static int print_latches(const struct cli *cli, const struct filter *f)
 	if (err)
 		return cli_fail(cli, "Couldn't open the latches at %s: %s", cli->bpffs,
 				pins_strerror(err));
+	out.ids = l.ids;
 	output_list_begin(&out);
 	err = latches_each(&l, f, print_latch, &out);
 	if (!err) {

@@ -8,6 +8,7 @@
 #include "load.h"
 #include "object.h"
 #include "pins.h"
+#include "rules.h"
 #include "sad.h"
 #include "targets.h"
 #include "unload.h"
@@ -35,7 +36,7 @@ static int check_system(const struct cli *cli)
 	return 0;
 }
 
-static int say_load_error(const struct cli *cli, int err, unsigned long max_latches)
+static int say_load_error(const struct cli *cli, int err, unsigned int max_latches)
 {
 	const struct kernel_feature *missing = kernel_missing();
 
@@ -45,7 +46,7 @@ static int say_load_error(const struct cli *cli, int err, unsigned long max_latc
 				"needed %s",
 				missing->name, missing->why);
 	if (err == -ENOMEM)
-		return cli_fail(cli, "Couldn't load: not enough memory for %lu latches",
+		return cli_fail(cli, "Couldn't load: not enough memory for %u latches",
 				max_latches);
 	return cli_fail(cli, "Couldn't load the BPF programs: %s\n%s", strerror(-err),
 			object_log());
@@ -53,8 +54,12 @@ static int say_load_error(const struct cli *cli, int err, unsigned long max_latc
 
 static int fill_sas(const struct cli *cli, struct bpf_object *object)
 {
+	const struct sa_table table = {
+		.sas = bpf_object__find_map_fd_by_name(object, "clatch_sas"),
+		.generation = bpf_object__find_map_fd_by_name(object, "clatch_generation"),
+	};
 	struct sad *sad;
-	int err = sad_open(&sad, bpf_object__find_map_fd_by_name(object, "clatch_sas"), 0);
+	int err = sad_open(&sad, &table, 0);
 
 	if (!err) {
 		err = sad_fill(sad);
@@ -68,8 +73,16 @@ static int fill_sas(const struct cli *cli, struct bpf_object *object)
 	return 0;
 }
 
+static int put_in_force(const struct cli *cli, const struct policy *policy)
+{
+	int err = rules_replace(cli, policy);
+
+	return err ? rules_fail(cli, err) : 0;
+}
+
 static int pin_and_attach(const struct cli *cli, struct bpf_object *object,
-			  const struct clatch_meta *meta, const struct targets *targets)
+			  const struct clatch_meta *meta, const struct policy *policy,
+			  const struct targets *targets)
 {
 	int status, err = pins_make_directories(cli->bpffs);
 
@@ -78,8 +91,10 @@ static int pin_and_attach(const struct cli *cli, struct bpf_object *object,
 	if (err)
 		return cli_fail(cli, "Couldn't make pins at %s: %s", cli->bpffs,
 				pins_strerror(err));
-	/* the first packet seen may need the SAs already */
+	/* the first packet seen may need the SAs and rules already */
 	status = fill_sas(cli, object);
+	if (!status)
+		status = put_in_force(cli, policy);
 	if (!status)
 		status = targets_attach(cli, targets);
 	if (status)
@@ -99,7 +114,7 @@ static int load_all(const struct cli *cli, const struct load_options *options,
 		.magic = CLATCH_MAGIC,
 		.layout = CLATCH_LAYOUT,
 		.audit = options->audit,
-		.max_latches = options->max_latches,
+		.max_latches = options->max_latches ? options->max_latches : LOAD_DEFAULT_LATCHES,
 	};
 	struct bpf_object *object;
 	struct stat before;
@@ -108,9 +123,9 @@ static int load_all(const struct cli *cli, const struct load_options *options,
 	if (err) {
 		if (made)
 			rmdir(cli->bpffs);
-		return say_load_error(cli, err, options->max_latches);
+		return say_load_error(cli, err, meta.max_latches);
 	}
-	status = pin_and_attach(cli, object, &meta, targets);
+	status = pin_and_attach(cli, object, &meta, &options->policy, targets);
 	bpf_object__close(object);
 	if (status) {
 		unload_instance(cli, made);
@@ -158,8 +173,22 @@ int load_perform(struct cli *cli, const struct load_options *options)
 	return status;
 }
 
+int load_read_policy(const struct cli *cli, struct load_options *options)
+{
+	int status = 0;
+
+	if (options->policy_file)
+		status = policy_read(cli, &options->policy, options->policy_file);
+	if (options->policy.mode == POLICY_MODE_AUDIT)
+		options->audit = true;
+	if (!options->max_latches)
+		options->max_latches = options->policy.max_latches;
+	return status;
+}
+
 void load_options_free(struct load_options *options)
 {
+	policy_free(&options->policy);
 	cli_list_free(&options->cgroups);
 	cli_list_free(&options->devices);
 }
@@ -170,6 +199,8 @@ int cmd_load(struct cli *cli, int argc, char **argv)
 	const struct cli_option table[] = { LOAD_OPTION_ENTRIES(&options), {} };
 	int words, status = cli_parse(cli, table, argc, argv, 0, &words);
 
+	if (!status)
+		status = load_read_policy(cli, &options);
 	if (!status)
 		status = load_perform(cli, &options);
 	load_options_free(&options);

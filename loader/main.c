@@ -12,11 +12,14 @@ static const struct cli_verb verbs[] = {
 	{ "detach", "", "stop guarding cgroups or devices", cmd_detach },
 	{ "status", "", "say what is loaded, what is guarded, and what was dropped", cmd_status },
 	{ "list", "", "list the latches", cmd_list },
-	{ "show", "ID", "show one latch in full", cmd_show },
+	{ "show", "ID", "show one latch in full, by the ID that list prints", cmd_show },
 	{ "close", "[ID]...", "end connections, as if their peers had reset them", cmd_close },
 	{ "monitor", "", "print events as they happen", cmd_monitor },
 	{ "run", "", "stay, follow the kernel's SAs and print events; load first if need be",
 	  cmd_run },
+	{ "policy", "WORD", "rules: check FILE, load FILE, or show what is in force", cmd_policy },
+	{ "identity", "WORD", "who is at the ends of an SA: add, del, or list what is known",
+	  cmd_identity },
 	{ "features", "", "say what this kernel has of what clatch needs", cmd_features },
 };
 

@@ -64,16 +64,21 @@ static const char *const causes[] = {
 };
 
 static const char *const ends[] = {
-	[CLATCH_END_NONE] = "none",	    [CLATCH_END_RELEASED] = "released",
-	[CLATCH_END_REPLACED] = "replaced", [CLATCH_END_EXPIRED] = "expired",
-	[CLATCH_END_ADMIN] = "admin",	    [CLATCH_END_RESET] = "reset-after",
+	[CLATCH_END_NONE] = "none",
+	[CLATCH_END_RELEASED] = "released",
+	[CLATCH_END_REPLACED] = "replaced",
+	[CLATCH_END_EXPIRED] = "expired",
+	[CLATCH_END_ADMIN] = "admin",
+	[CLATCH_END_RESET] = "reset-after",
+	[CLATCH_END_IDENTITIES] = "identity-table",
 	[CLATCH_END_GONE] = "gone",
 };
 
 /* As the SA's keys in JSON. */
 static const char *const fields[] = {
-	"nesting",  "proto", "mode",   "enc",	"enc_key_bits", "auth",	 "auth_key_bits",
-	"icv_bits", "esn",   "replay", "encap", "reqid",	"if_id",
+	"nesting", "proto",	    "mode",	"enc",	    "enc_key_bits",
+	"auth",	   "auth_key_bits", "icv_bits", "esn",	    "replay",
+	"encap",   "reqid",	    "if_id",	"local_id", "peer_id",
 };
 
 static const char *const encaps[] = {
@@ -87,12 +92,28 @@ static const char *const protos[] = {
 	[IPPROTO_ESP] = "esp", [IPPROTO_AH] = "ah",
 };
 
+static const char *const requires[] = {
+	[CLATCH_REQUIRE_NONE] = "none",
+	[CLATCH_REQUIRE_IPSEC] = "ipsec",
+	[CLATCH_REQUIRE_ESP] = "esp",
+	[CLATCH_REQUIRE_AH] = "ah",
+	[CLATCH_REQUIRE_ENCRYPTED] = "encrypted",
+};
+
+static const char *const rule_modes[] = {
+	[CLATCH_MODE_ANY] = "any",
+	[CLATCH_MODE_TRANSPORT] = "transport",
+	[CLATCH_MODE_TUNNEL] = "tunnel",
+};
+
 _Static_assert(ARRAY_SIZE(reasons) == CLATCH_REASONS, "every reason has a name");
 _Static_assert(ARRAY_SIZE(states) == CLATCH_STATES, "every state has a name");
 _Static_assert(ARRAY_SIZE(events) == CLATCH_EV_TYPES, "every event has a name");
 _Static_assert(1 << (ARRAY_SIZE(causes) - 1) == CLATCH_CAUSE_DEAD_PEER, "every cause has a name");
 _Static_assert(ARRAY_SIZE(ends) == CLATCH_ENDS, "every end has a name");
-_Static_assert(1 << (ARRAY_SIZE(fields) - 1) == CLATCH_FIELD_IF_ID, "every field has a name");
+_Static_assert(1 << (ARRAY_SIZE(fields) - 1) == CLATCH_FIELD_PEER_ID, "every field has a name");
+_Static_assert(ARRAY_SIZE(requires) == CLATCH_REQUIRES, "every requirement has a name");
+_Static_assert(ARRAY_SIZE(rule_modes) == CLATCH_RULE_MODES, "every mode of a rule has a name");
 
 static const char *name(const char *const *names, size_t count, unsigned int i)
 {
@@ -159,4 +180,14 @@ const char *name_encap(unsigned int encap)
 const char *name_proto(unsigned int proto)
 {
 	return name(protos, ARRAY_SIZE(protos), proto);
+}
+
+const char *name_require(unsigned int require)
+{
+	return name(requires, ARRAY_SIZE(requires), require);
+}
+
+const char *name_rule_mode(unsigned int mode)
+{
+	return name(rule_modes, ARRAY_SIZE(rule_modes), mode);
 }

@@ -4,6 +4,7 @@
 #define CLATCH_NAMES_H
 
 #include <clatch/event.h>
+#include <clatch/rule.h>
 
 const char *name_reason(unsigned int reason); /* "clear", "sa-mismatch", … */
 const char *name_state(unsigned int state); /* "LARVAL", …; "NONE" is no latch */
@@ -16,5 +17,7 @@ const char *name_end(unsigned int end); /* "released", "admin", … */
 const char *name_field(unsigned int bit); /* one bit of enum clatch_field: "reqid", … */
 const char *name_encap(unsigned int encap); /* "udp", "tcp", …; NULL = none */
 const char *name_proto(unsigned int proto); /* "tcp", "udp", "sctp", "esp", "ah" */
+const char *name_require(unsigned int require); /* "ipsec", "encrypted", … */
+const char *name_rule_mode(unsigned int mode); /* "any", "transport", "tunnel" */
 
 #endif

@@ -78,15 +78,18 @@ static int load_from(struct bpf_object **object, const char *begin, const char *
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "clatch");
 	struct bpf_object *opened = bpf_object__open_mem(begin, end - begin, &opts);
-	struct bpf_map *latches;
+	struct bpf_map *latches, *asked;
 	int err = libbpf_get_error(opened);
 
 	if (err)
 		return err;
 	latches = bpf_object__find_map_by_name(opened, "clatch_latches");
+	asked = bpf_object__find_map_by_name(opened, "clatch_asked");
 	err = set_audit(opened, meta->audit);
 	if (!err)
 		err = bpf_map__set_max_entries(latches, meta->max_latches);
+	if (!err)
+		err = bpf_map__set_max_entries(asked, meta->max_latches);
 	if (!err)
 		err = bpf_object__load(opened);
 	if (err)

@@ -36,7 +36,7 @@ void output_list_latch(struct output *o, const struct latch_view *view)
 	if (o->begun)
 		fputs(",\n", o->file);
 	o->begun = true;
-	json_latch(o, view, false);
+	json_latch(o, view, NULL);
 }
 
 void output_list_end(struct output *o)
@@ -45,13 +45,13 @@ void output_list_end(struct output *o)
 		fputs("]}\n", o->file);
 }
 
-void output_latch(struct output *o, const struct latch_view *view)
+void output_latch(struct output *o, const struct latch_view *view, const struct latch_proof *proof)
 {
 	if (!o->json) {
-		text_latch(o, view);
+		text_latch(o, view, proof);
 		return;
 	}
-	json_latch(o, view, true);
+	json_latch(o, view, proof);
 	putc('\n', o->file);
 }
 

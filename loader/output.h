@@ -8,10 +8,19 @@
 #include <stdio.h>
 #include "latches.h"
 
+/* What is known of a latch and its two ends beside what is in it; NULL = it is not. */
+struct latch_proof {
+	const struct clatch_certificate *local; /* the certificate of this host */
+	const struct clatch_certificate *peer;
+	const __u8 *binding; /* channel binding, CLATCH_HASH_LEN bytes */
+	const struct clatch_demand *asked; /* what its program asked for */
+};
+
 struct output {
 	FILE *file;
 	bool json;
 	bool begun; /* a list: its first latch is out */
+	struct ids *ids; /* for names of the ends of an SA; NULL = none are known */
 	__s64 utc_offset; /* what makes UTC out of CLOCK_BOOTTIME, in ns */
 };
 
@@ -29,7 +38,7 @@ void output_list_latch(struct output *o, const struct latch_view *view);
 void output_list_end(struct output *o);
 
 /* One latch, with all that is known of it. */
-void output_latch(struct output *o, const struct latch_view *view);
+void output_latch(struct output *o, const struct latch_view *view, const struct latch_proof *proof);
 
 /* A line. */
 void output_event(struct output *o, const struct clatch_event *event);

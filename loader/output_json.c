@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "names.h"
+#include "output_certificate.h"
+#include "output_demand.h"
 #include "output_forms.h"
 #include "parts.h"
 
@@ -97,8 +99,14 @@ static void put_encap(json *to, const struct clatch_suite *s, const struct clatc
 	put_known(to, "encap_dst_port", ntohs(side->encap_dport));
 }
 
+static void put_id(json *to, const char *key, const struct output *o, unsigned int number)
+{
+	put_string(to, key, o->ids ? ids_text(o->ids, number) : NULL);
+}
+
 /* @side: whose outermost SA it is, NULL = none's. */
-static json *sa(const struct clatch_sa *sa, const struct clatch_side *side)
+static json *sa(const struct output *out, const struct clatch_sa *sa,
+		const struct clatch_side *side)
 {
 	const struct clatch_suite *s = &sa->suite;
 	json *o = json_object_new_object();
@@ -116,25 +124,27 @@ static json *sa(const struct clatch_sa *sa, const struct clatch_side *side)
 	put_string(o, "spi", spi);
 	put_addr(o, "src", &sa->src);
 	put_addr(o, "dst", &sa->dst);
+	put_id(o, "local_id", out, sa->who.local_id);
+	put_id(o, "peer_id", out, sa->who.peer_id);
 	return o;
 }
 
-static void put_sas(json *to, const char *key, const struct clatch_sa *sas, __u64 count,
-		    const struct clatch_side *side)
+static void put_sas(json *to, const char *key, const struct output *o, const struct clatch_sa *sas,
+		    __u64 count, const struct clatch_side *side)
 {
 	json *list = json_object_new_array();
 
 	for (__u64 i = 0; i < count && i < CLATCH_MAX_NEST; i++)
-		json_object_array_add(list, sa(&sas[i], i ? NULL : side));
+		json_object_array_add(list, sa(o, &sas[i], i ? NULL : side));
 	put(to, key, list);
 }
 
-static void put_side(json *to, const char *key, const struct clatch_side *side,
-		     const struct clatch_sa *sas, bool all)
+static void put_side(json *to, const char *key, const struct output *out,
+		     const struct clatch_side *side, const struct clatch_sa *sas, bool all)
 {
 	json *o = json_object_new_object();
 
-	put_sas(o, "sa", sas, side->count, side);
+	put_sas(o, "sa", out, sas, side->count, side);
 	put_number(o, "packets", side->packets);
 	put_number(o, "bytes", side->bytes);
 	put_number(o, "violations", side->violations);
@@ -189,7 +199,21 @@ static void put_times(json *to, const struct clatch_latch *l, __s64 utc_offset)
 		put(to, "changed", NULL);
 }
 
-void json_latch(struct output *o, const struct latch_view *view, bool all)
+/* What `list` leaves out. */
+static void put_more(json *to, const struct latch_view *view, const struct latch_proof *proof)
+{
+	put_number(to, "netns", view->tuple.netns);
+	put_policed(to, view->latch.flags);
+	if (tuple_is_listener(&view->tuple))
+		return;
+	put(to, "asked", json_demand(proof->asked));
+	put_string(to, "identity", view->peer_id ? "ike" : "reqid");
+	put(to, "local_certificate", json_certificate(proof->local));
+	put(to, "certificate", json_certificate(proof->peer));
+	put(to, "channel_binding", json_channel_binding(proof->binding));
+}
+
+void json_latch(struct output *o, const struct latch_view *view, const struct latch_proof *proof)
 {
 	const struct clatch_latch *l = &view->latch;
 	json *object = json_object_new_object();
@@ -202,24 +226,22 @@ void json_latch(struct output *o, const struct latch_view *view, bool all)
 	put_bool(object, "demanded", l->flags & CLATCH_DEMANDED);
 	put_string(object, "rule", view->rule[0] ? view->rule : NULL);
 	put_known(object, "listener", l->listener);
-	put_side(object, "in", &l->in, view->in, all);
-	put_side(object, "out", &l->out, view->out, all);
-	put(object, "local_id", NULL);
-	put(object, "peer_id", NULL);
+	put_side(object, "in", o, &l->in, view->in, proof);
+	put_side(object, "out", o, &l->out, view->out, proof);
+	put_string(object, "local_id", view->local_id);
+	put_string(object, "peer_id", view->peer_id);
 	put_times(object, l, o->utc_offset);
 	if (tuple_is_listener(&view->tuple))
 		put_number(object, "sockets", l->sockets);
-	if (all) {
-		put_number(object, "netns", view->tuple.netns);
-		put_policed(object, l->flags);
-	}
+	if (proof)
+		put_more(object, view, proof);
 	print(o, object);
 }
 
-static void put_compared(json *to, const struct clatch_event *e)
+static void put_compared(json *to, const struct output *o, const struct clatch_event *e)
 {
-	put_sas(to, "expected", e->expected, e->expected_count, NULL);
-	put_sas(to, "got", e->got, e->got_count, NULL);
+	put_sas(to, "expected", o, e->expected, e->expected_count, NULL);
+	put_sas(to, "got", o, e->got, e->got_count, NULL);
 }
 
 static void put_transition(json *to, const struct clatch_event *e)
@@ -234,7 +256,7 @@ static void put_transition(json *to, const struct clatch_event *e)
 }
 
 /* What each kind of event has beside its time, latch and connection. */
-static void put_details(json *to, const struct clatch_event *e)
+static void put_details(json *to, const struct output *o, const struct clatch_event *e)
 {
 	bool objects = e->type == CLATCH_EV_VIOLATION || e->type == CLATCH_EV_BROKEN;
 
@@ -249,9 +271,9 @@ static void put_details(json *to, const struct clatch_event *e)
 	if (e->type != CLATCH_EV_VIOLATION)
 		put_transition(to, e);
 	if (objects || e->type == CLATCH_EV_RESTORED)
-		put_compared(to, e);
+		put_compared(to, o, e);
 	if (e->type == CLATCH_EV_LATCHED)
-		put_sas(to, "got", e->got, e->got_count, NULL);
+		put_sas(to, "got", o, e->got, e->got_count, NULL);
 	if (e->type == CLATCH_EV_VIOLATION) {
 		put_string(to, "verdict", name_verdict(e->verdict));
 		put_number(to, "count", e->count);
@@ -266,7 +288,7 @@ void json_event(struct output *o, const struct clatch_event *e)
 	put_string(object, "event", name_event(e->type));
 	put_known(object, "latch", e->latch);
 	put_tuple(object, &e->tuple);
-	put_details(object, e);
+	put_details(object, o, e);
 	print(o, object);
 	putc('\n', o->file);
 }

@@ -3,15 +3,17 @@
 #include <inttypes.h>
 
 #include "names.h"
+#include "output_certificate.h"
+#include "output_demand.h"
 #include "output_forms.h"
 #include "parts.h"
 
-#define ROW "%-6s %-11s %-5s %-23s %-23s %-46s %-46s %s\n"
+#define ROW "%-6s %-11s %-5s %-23s %-23s %-46s %-46s %-14s %s\n"
 
 void text_list_head(struct output *o)
 {
 	fprintf(o->file, ROW, "ID", "STATE", "PROTO", "LOCAL", "REMOTE", "IN", "OUT",
-		"PACKETS IN/OUT");
+		"PACKETS IN/OUT", "PEER");
 }
 
 static const char *remote_text(char text[ENDPOINT_TEXT], const struct clatch_tuple *tuple)
@@ -40,7 +42,7 @@ void text_list_latch(struct output *o, const struct latch_view *view)
 	fprintf(o->file, ROW, id, name_state(l->state), name_proto(view->tuple.proto),
 		endpoint_text(local, &view->tuple.local, view->tuple.local_port),
 		remote_text(remote, &view->tuple), side_text(in, &l->in, view->in),
-		side_text(out, &l->out, view->out), packets);
+		side_text(out, &l->out, view->out), packets, view->peer_id ? view->peer_id : "-");
 }
 
 static void text_causes(struct output *o, unsigned int causes)
@@ -129,8 +131,20 @@ static void text_who(struct output *o, const struct latch_view *view)
 	text_line(o, "rule:", view->rule[0] ? view->rule : "-");
 }
 
+static void text_ends(struct output *o, const struct latch_view *view,
+		      const struct latch_proof *proof)
+{
+	text_line(o, "local id:", view->local_id ? view->local_id : "-");
+	text_line(o, "peer id:",
+		  view->peer_id ? view->peer_id
+				: "- (not known from IKE: reqid and if_id stand in)");
+	text_certificate(o, proof->peer);
+	text_channel_binding(o, proof->binding);
+}
+
 /* Where a connection's latch comes from, and what it holds it to. */
-static void text_connection(struct output *o, const struct latch_view *view)
+static void text_connection(struct output *o, const struct latch_view *view,
+			    const struct latch_proof *proof)
 {
 	const struct clatch_latch *l = &view->latch;
 	static const char *const policed[] = { "no", "in", "out", "in, out" };
@@ -141,12 +155,14 @@ static void text_connection(struct output *o, const struct latch_view *view)
 		text_number(o, "listener:", l->listener);
 	text_line(o, "adopted:", yes_no(l->flags & CLATCH_ADOPTED));
 	text_line(o, "demanded:", yes_no(l->flags & CLATCH_DEMANDED));
+	text_demand(o, proof->asked);
 	text_line(o, "policed:", policed[sides]);
+	text_ends(o, view, proof);
 	text_side(o, "in", &l->in, view->in);
 	text_side(o, "out", &l->out, view->out);
 }
 
-void text_latch(struct output *o, const struct latch_view *view)
+void text_latch(struct output *o, const struct latch_view *view, const struct latch_proof *proof)
 {
 	const struct clatch_latch *l = &view->latch;
 
@@ -158,7 +174,7 @@ void text_latch(struct output *o, const struct latch_view *view)
 	if (tuple_is_listener(&view->tuple))
 		text_number(o, "sockets:", l->sockets);
 	else
-		text_connection(o, view);
+		text_connection(o, view, proof);
 }
 
 /* Without SAs: a packet in clear, or one of an SA that nobody knows.  NULL: no packet at all. */
@@ -185,16 +201,31 @@ static void text_reason(struct output *o, const struct clatch_event *e)
 		putc(')', o->file);
 }
 
+/* " peer db1.example" of the innermost SA, where it is known. */
+static void text_peer(struct output *o, const struct clatch_sa *sas, unsigned int count)
+{
+	const char *peer = NULL;
+
+	if (o->ids && count && count <= CLATCH_MAX_NEST)
+		peer = ids_text(o->ids, sas[count - 1].who.peer_id);
+	if (peer)
+		fprintf(o->file, " peer %s", peer);
+}
+
 static void text_compared(struct output *o, const struct clatch_event *e)
 {
 	char expected[SAS_TEXT], got[SAS_TEXT];
 	const char *found = got_text(got, e);
 
-	if (e->expected_count)
+	if (e->expected_count) {
 		fprintf(o->file, ", expected %s",
 			sas_text(expected, e->expected, e->expected_count));
-	if (found)
+		text_peer(o, e->expected, e->expected_count);
+	}
+	if (found) {
 		fprintf(o->file, ", got %s", found);
+		text_peer(o, e->got, e->got_count);
+	}
 }
 
 static void text_transition(struct output *o, const struct clatch_event *e)

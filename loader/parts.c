@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "parts.h"
 
+#include <clatch/suite.h>
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,26 +32,9 @@ const char *time_text(char text[TIME_TEXT], __s64 utc_ns, bool micros)
 	return text;
 }
 
-/* The algorithm's own name and the bits of salt or nonce that follow the key (their RFCs). */
-static const struct {
-	const char *prefix;
-	unsigned int bits;
-} salts[] = {
-	{ "rfc4106(", 32 }, /* GCM */
-	{ "rfc4543(", 32 }, /* GMAC */
-	{ "rfc4309(", 24 }, /* CCM */
-	{ "rfc7539esp(", 32 }, /* ChaCha20-Poly1305 */
-	{ "rfc3686(", 32 }, /* CTR */
-};
-
 unsigned int enc_key_bits(const struct clatch_suite *suite)
 {
-	unsigned int bits = suite->enc_key_bits;
-
-	for (size_t i = 0; i < sizeof(salts) / sizeof(salts[0]); i++)
-		if (!strncmp(suite->enc, salts[i].prefix, strlen(salts[i].prefix)))
-			return bits > salts[i].bits ? bits - salts[i].bits : 0;
-	return bits;
+	return clatch_key_bits(suite);
 }
 
 /* A text that grows at its end, and is cut where there is no room. */

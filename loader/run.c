@@ -16,20 +16,18 @@
 #include "takeover.h"
 #include "watch.h"
 
-#define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
-
 struct run {
 	const struct cli *cli;
 	struct clatch_meta meta;
 	struct follow follow;
 	int ring;
 	struct watch *watch;
-	__u64 reset_after; /* ns */
+	struct watch_options options;
 };
 
 #define RUN_INIT(c)                                                                                \
 	{                                                                                          \
-		.cli = (c), .follow = FOLLOW_INIT, .ring = -1, .reset_after = DEFAULT_RESET_AFTER  \
+		.cli = (c), .follow = FOLLOW_INIT, .ring = -1, .options = { CLATCH_RESET_DEFAULT } \
 	}
 
 static void run_close(struct run *r)
@@ -82,7 +80,7 @@ static void say_ready(const struct run *r)
 static int open_watch(struct run *r, bool fresh)
 {
 	struct events_watch listener = { watch_event, watch_missed, NULL };
-	int err = watch_open(&r->watch, r->cli, r->follow.loop, r->reset_after);
+	int err = watch_open(&r->watch, r->cli, r->follow.loop, &r->options);
 	long gone;
 
 	if (err)
@@ -150,14 +148,19 @@ static void hold_signals(void)
 	sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
-static int run(struct cli *cli, const struct load_options *options, const char *reset_after)
+static int run(struct cli *cli, struct load_options *options, const char *reset_after,
+	       const char *vici)
 {
 	__attribute__((cleanup(run_close))) struct run r = RUN_INIT(cli);
 	bool fresh = !pins_loaded(cli->bpffs);
 	int status;
 
-	if (reset_after && duration_parse(&r.reset_after, reset_after))
+	if (reset_after && duration_parse(&r.options.reset_after, reset_after))
 		return cli_usage(cli, "--reset-after '%s' is not " DURATION_FORM, reset_after);
+	r.options.vici = vici;
+	status = load_read_policy(cli, options);
+	if (status)
+		return status;
 	hold_signals();
 	status = fresh ? load_perform(cli, options) : pins_may_change(cli);
 	if (!status)
@@ -168,18 +171,21 @@ static int run(struct cli *cli, const struct load_options *options, const char *
 int cmd_run(struct cli *cli, int argc, char **argv)
 {
 	struct load_options options = LOAD_OPTIONS_INIT;
-	const char *reset_after = NULL;
-	const struct cli_option table[] = {
-		LOAD_OPTION_ENTRIES(&options),
-		{ "reset-after", "TIME",
-		  "reset what is BROKEN for that long (default 30s; 0s, never)", OPT_STRING,
-		  &reset_after, 0, 0 },
-		{}
-	};
+	const char *reset_after = NULL, *vici = NULL;
+	const struct cli_option table[] = { LOAD_OPTION_ENTRIES(&options),
+					    { "reset-after", "TIME",
+					      "reset what is BROKEN for that long (default as in "
+					      "the policy, or 30s; 0s, never)",
+					      OPT_STRING, &reset_after, 0, 0 },
+					    { "vici", "SOCKET",
+					      "learn from strongSwan who the peers are "
+					      "(/run/charon.vici)",
+					      OPT_STRING, &vici, 0, 0 },
+					    {} };
 	int positionals, status = cli_parse(cli, table, argc, argv, 0, &positionals);
 
 	if (!status)
-		status = run(cli, &options, reset_after);
+		status = run(cli, &options, reset_after, vici);
 	load_options_free(&options);
 	return status < 0 ? EXIT_DONE : status;
 }

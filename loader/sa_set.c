@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #define FIRST_BUCKETS 64 /* a power of two, as all sizes are */
 
@@ -35,6 +36,9 @@ struct member {
 	struct clatch_sa_key key;
 	struct class *class;
 	__u64 round;
+	__u64 born;
+	__u64 came_us; /* CLOCK_MONOTONIC */
+	__u32 key_tag; /* of its key: another SA may follow at this SPI */
 };
 
 enum { BY_KEY, BY_CONTENT, BY_PAIR, BY_REQID, TABLES };
@@ -43,6 +47,7 @@ struct sa_set {
 	struct table tables[TABLES];
 	__u64 seed; /* who chooses SPIs is not to choose buckets */
 	__u64 round; /* of dumps */
+	__u64 last_born;
 	bool changed; /* a class has come or gone since sa_set_begin() */
 };
 
@@ -173,6 +178,8 @@ static void normalise(struct sa_class *to, const struct sa_class *from)
 	memset(to, 0, sizeof(*to));
 	to->sa = from->sa;
 	to->sa.spi = 0;
+	to->sa.key_tag = 0;
+	to->sa.told_us = 0;
 	to->selector = from->selector;
 	to->selector.user = 0;
 	memset((char *)&to->selector + gap, 0, offsetof(struct xfrm_selector, ifindex) - gap);
@@ -284,10 +291,20 @@ static int join_class(struct sa_set *set, struct member *m, const struct sa_clas
 		return -ENOMEM;
 	class->sa.count++;
 	class->sa.sa.spi = m->key.spi;
+	if (class->sa.newest < m->born)
+		class->sa.newest = m->born;
 	m->class = class;
 	if (before)
 		changed |= leave_class(set, before);
 	return changed;
+}
+
+static __u64 now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000ULL + now.tv_nsec / 1000;
 }
 
 int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct sa_class *sa)
@@ -301,6 +318,11 @@ int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct
 		m = add_member(set, key, hash);
 	if (!m)
 		return -ENOMEM;
+	if (!m->born || m->key_tag != sa->sa.key_tag) {
+		m->born = ++set->last_born;
+		m->came_us = now_us();
+	}
+	m->key_tag = sa->sa.key_tag;
 	normalise(&normal, sa);
 	ret = join_class(set, m, &normal);
 	if (ret < 0 && !m->class)
@@ -308,6 +330,19 @@ int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct
 	else
 		m->round = set->round;
 	return ret;
+}
+
+int sa_set_tell(struct sa_set *set, const struct clatch_sa_key *key, __u32 tag,
+		struct clatch_who who)
+{
+	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct sa_class normal;
+
+	if (!m || m->key_tag != tag)
+		return 0;
+	normalise(&normal, &m->class->sa);
+	normal.sa.who = who;
+	return join_class(set, m, &normal);
 }
 
 static int remove_member(struct sa_set *set, struct member *m)
@@ -323,6 +358,54 @@ int sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key)
 	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
 
 	return m ? remove_member(set, m) : 0;
+}
+
+const struct sa_class *sa_set_find(const struct sa_set *set, const struct clatch_sa_key *key)
+{
+	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+
+	return m ? &m->class->sa : NULL;
+}
+
+__u64 sa_set_born(const struct sa_set *set, const struct clatch_sa_key *key)
+{
+	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+
+	return m ? m->born : 0;
+}
+
+__u32 sa_set_key_tag(const struct sa_set *set, const struct clatch_sa_key *key)
+{
+	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+
+	return m ? m->key_tag : 0;
+}
+
+__u64 sa_set_age_us(const struct sa_set *set, const struct clatch_sa_key *key)
+{
+	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+
+	return m ? now_us() - m->came_us : 0;
+}
+
+__u64 sa_set_last_born(const struct sa_set *set)
+{
+	return set->last_born;
+}
+
+bool sa_set_has_unknown(const struct sa_set *set, __u64 born)
+{
+	const struct table *t = &set->tables[BY_KEY];
+
+	for (size_t i = 0; i < t->size; i++) {
+		for (struct link *link = t->buckets[i]; link; link = link->next) {
+			const struct member *m = ENTRY(link, struct member, by_key);
+
+			if (m->born > born && !m->class->sa.sa.who.peer_id)
+				return true;
+		}
+	}
+	return false;
 }
 
 void sa_set_begin(struct sa_set *set)

@@ -18,6 +18,7 @@ struct sa_class {
 	__u32 mark;
 	__u32 mark_mask;
 	size_t count; /* SAs in it */
+	__u64 newest; /* when the last of them came: sa_set_born() */
 };
 
 struct sa_set;
@@ -31,6 +32,29 @@ void sa_set_free(struct sa_set *set);
  */
 int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct sa_class *sa);
 int sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key);
+
+/*
+ * Who is at the ends of the SA whose key has this @tag: as sa_set_put(); 0 also where there is no
+ * such SA, or another by now.
+ */
+int sa_set_tell(struct sa_set *set, const struct clatch_sa_key *key, __u32 tag,
+		struct clatch_who who);
+/* Its key_tag.  0 = no such SA, as a rule. */
+__u32 sa_set_key_tag(const struct sa_set *set, const struct clatch_sa_key *key);
+
+/* The class of an SA, and what is known of its ends in it; NULL = no such SA. */
+const struct sa_class *sa_set_find(const struct sa_set *set, const struct clatch_sa_key *key);
+
+/*
+ * SAs are numbered as they come, from 1; one that follows another at the same SPI has a number of
+ * its own.  0 = no such SA.
+ */
+__u64 sa_set_born(const struct sa_set *set, const struct clatch_sa_key *key);
+/* How long it has been there, as far as we know. */
+__u64 sa_set_age_us(const struct sa_set *set, const struct clatch_sa_key *key);
+__u64 sa_set_last_born(const struct sa_set *set);
+/* Is there an SA that came after the one numbered @born, and whose peer nobody knows? */
+bool sa_set_has_unknown(const struct sa_set *set, __u64 born);
 
 /* A dump: what was there before sa_set_begin() and is not put again until sa_set_end() has gone. */
 void sa_set_begin(struct sa_set *set);

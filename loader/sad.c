@@ -26,15 +26,23 @@
 #define MESSAGES_AT_ONCE 256 /* then the event loop's other sources have their turn */
 
 /*
+ * How many SAs that have gone are remembered: more than an IKE daemon's words about SAs can be late
+ * by.
+ */
+#define GONE 4096
+
+/*
  * The groups have a socket of their own: what arrives there during a dump is applied after it, and
  * as each message says all of its SA, doing it twice does no harm.
  */
 struct sad {
 	struct mnl_socket *socket;
 	struct sa_set *set;
-	int map_fd;
+	struct sa_table table; /* somebody else's */
 	__u64 netns;
 	int netns_fd; /* of the same: whoever asks for a dump may be in another by then */
+	struct clatch_sa_key gone[GONE]; /* SPIs that were used, the last ones */
+	size_t gone_next;
 	bool changed; /* a class has come or gone and sad_receive() has not said so yet */
 };
 
@@ -80,14 +88,14 @@ static int open_socket(struct sad *sad, int follow)
 	return follow ? join_groups(sad->socket) : 0;
 }
 
-int sad_open(struct sad **out, int map_fd, int follow)
+int sad_open(struct sad **out, const struct sa_table *table, int follow)
 {
 	struct sad *sad = calloc(1, sizeof(*sad));
 	int err;
 
 	if (!sad)
 		return -ENOMEM;
-	sad->map_fd = map_fd;
+	sad->table = *table;
 	sad->netns_fd = -1;
 	sad->set = sa_set_new();
 	err = sad->set ? open_socket(sad, follow) : -ENOMEM;
@@ -119,31 +127,111 @@ int sad_fd(const struct sad *sad)
 	return mnl_socket_get_fd(sad->socket);
 }
 
-/* E2BIG is a full map's word, ENOSPC is ours. */
-static int set_entry(struct sad *sad, const struct sad_change *c)
+static void note_gone(struct sad *sad, const struct clatch_sa_key *key)
 {
-	int ret = sa_set_put(sad->set, &c->key, &c->class);
-	int err = bpf_map_update_elem(sad->map_fd, &c->key, &c->class.sa, BPF_ANY);
-
-	if (ret > 0)
-		sad->changed = true;
-	if (err)
-		return err == -E2BIG ? -ENOSPC : err;
-	return ret < 0 ? ret : 0;
+	sad->gone[sad->gone_next++ % GONE] = *key;
 }
 
-static int remove_from_map(const struct sad *sad, const struct clatch_sa_key *key)
+static bool was_used(const struct sad *sad, const struct clatch_sa_key *key)
 {
-	int err = bpf_map_delete_elem(sad->map_fd, key);
+	for (size_t i = 0; i < GONE && i < sad->gone_next; i++)
+		if (!memcmp(&sad->gone[i], key, sizeof(*key)))
+			return true;
+	return false;
+}
 
-	return err == -ENOENT ? 0 : err;
+static int set_entry(struct sad *sad, struct sad_change *c)
+{
+	__u64 before = sa_set_born(sad->set, &c->key), now;
+	int ret, err;
+
+	sa_table_recall(&sad->table, &c->key, &c->class.sa);
+	ret = sa_set_put(sad->set, &c->key, &c->class);
+	err = sa_table_put(&sad->table, &c->key, &c->class.sa);
+	now = sa_set_born(sad->set, &c->key);
+	if (ret > 0)
+		sad->changed = true;
+	if (before && before != now)
+		note_gone(sad, &c->key);
+	if (err)
+		return err;
+	return ret < 0 ? ret : 0;
 }
 
 static int remove_entry(struct sad *sad, const struct clatch_sa_key *key)
 {
+	if (sa_set_born(sad->set, key))
+		note_gone(sad, key);
 	if (sa_set_remove(sad->set, key))
 		sad->changed = true;
-	return remove_from_map(sad, key);
+	return sa_table_remove(&sad->table, key);
+}
+
+struct clatch_who sad_who(const struct sad *sad, const struct clatch_sa_key *key)
+{
+	struct clatch_sa sa = { .key_tag = sa_set_key_tag(sad->set, key) };
+
+	sa_table_recall(&sad->table, key, &sa);
+	return sa.who;
+}
+
+__u64 sad_last_born(const struct sad *sad)
+{
+	return sa_set_last_born(sad->set);
+}
+
+static int recall_entry(void *context, const void *k, const void *value)
+{
+	struct sad *sad = context;
+	const struct clatch_sa *entry = value;
+	struct clatch_sa_key key;
+	int ret;
+
+	memcpy(&key, k, sizeof(key));
+	if (key.netns != sad->netns)
+		return 0;
+	ret = sa_set_tell(sad->set, &key, entry->key_tag, entry->who);
+	if (ret > 0)
+		sad->changed = true;
+	return ret < 0 ? ret : 0;
+}
+
+int sad_recall(struct sad *sad)
+{
+	int err = map_each(sad->table.sas, sizeof(struct clatch_sa_key), sizeof(struct clatch_sa),
+			   recall_entry, sad);
+	bool changed = sad->changed;
+
+	sad->changed = false;
+	return err ? err : changed;
+}
+
+int sad_tell(struct sad *sad, const struct clatch_sa_key *key, struct clatch_who who, __u64 asked)
+{
+	struct clatch_sa_key own = *key;
+	const struct sa_class *known;
+	__u64 born, age;
+	__u32 tag;
+	int err;
+
+	own.netns = sad->netns;
+	born = sa_set_born(sad->set, &own);
+	known = sa_set_find(sad->set, &own);
+	if (!known)
+		return -ENOENT;
+	if (asked == SAD_UNASKED ? was_used(sad, &own) : born > asked)
+		return -ESTALE;
+	if (known->sa.who.local_id == who.local_id && known->sa.who.peer_id == who.peer_id)
+		return 0;
+	age = sa_set_age_us(sad->set, &own);
+	tag = sa_set_key_tag(sad->set, &own);
+	err = sa_table_tell(&sad->table, &own, tag, who, age < 1000000000 ? age : 0);
+	if (err)
+		return err;
+	err = sa_set_tell(sad->set, &own, tag, who);
+	if (err > 0)
+		sad->changed = true;
+	return err < 0 ? err : 1;
 }
 
 /* The keys that the table had before a dump, sorted, and whether the dump had them too. */
@@ -273,7 +361,7 @@ static int remove_stale(const struct fill *f)
 
 	for (size_t i = 0; i < f->count && !err; i++)
 		if (!f->known[i].alive)
-			err = remove_from_map(f->sad, &f->known[i].key);
+			err = remove_entry(f->sad, &f->known[i].key);
 	return err;
 }
 
@@ -281,7 +369,7 @@ static int remove_stale(const struct fill *f)
 int sad_fill(struct sad *sad)
 {
 	__attribute__((cleanup(cleanup_fill))) struct fill f = { .sad = sad };
-	int err = map_each(sad->map_fd, sizeof(struct clatch_sa_key), sizeof(struct clatch_sa),
+	int err = map_each(sad->table.sas, sizeof(struct clatch_sa_key), sizeof(struct clatch_sa),
 			   note_known, &f);
 
 	if (err)
@@ -296,9 +384,9 @@ int sad_fill(struct sad *sad)
 	}
 	if (err)
 		return err == -EINTR ? -EAGAIN : err;
+	err = remove_stale(&f);
 	if (sa_set_end(sad->set))
 		sad->changed = true;
-	err = remove_stale(&f);
 	return err ? err : f.error;
 }
 
@@ -308,7 +396,7 @@ struct outcome {
 	int error; /* of the table */
 };
 
-static int apply(struct sad *sad, const struct sad_change *c)
+static int apply(struct sad *sad, struct sad_change *c)
 {
 	switch (c->kind) {
 	case SAD_SET:

@@ -7,15 +7,16 @@
 #define CLATCH_SAD_H
 
 #include "sa_set.h"
+#include "sa_table.h"
 
 struct sad;
 
 /*
- * Opens an XFRM netlink socket in the caller's network namespace, for the clatch_sas map @map_fd.
+ * Opens an XFRM netlink socket in the caller's network namespace, for the SA table @table.
  * With @follow it joins the SA and expire groups before the first dump, so that nothing is missed.
  * 0 and *sad, or -errno.
  */
-int sad_open(struct sad **sad, int map_fd, int follow);
+int sad_open(struct sad **sad, const struct sa_table *table, int follow);
 void sad_close(struct sad *sad);
 
 /*
@@ -31,6 +32,25 @@ int sad_fill(struct sad *sad);
  */
 int sad_fd(const struct sad *sad);
 int sad_receive(struct sad *sad);
+
+/*
+ * Who is at the ends of an SA of this namespace (key->netns is not looked at).  What is said may be
+ * of an SA that was there before under the same SPI; so all that the kernel has to tell must have
+ * been received.  @asked: sad_last_born() when the question was asked whose answer this is: the SA
+ * must have been there; SAD_UNASKED: it must be the first of this SPI that we know of.
+ * 1 = it is news; 0 = it was known; -ENOENT no such SA; -ESTALE it may not be the one meant; -errno.
+ */
+#define SAD_UNASKED (~(__u64)0)
+int sad_tell(struct sad *sad, const struct clatch_sa_key *key, struct clatch_who who, __u64 asked);
+__u64 sad_last_born(const struct sad *sad);
+/*
+ * Others have told too, which stands in the SA table: takes it over from there.  1 = something is
+ * news; 0 = not; or -errno.
+ */
+int sad_recall(struct sad *sad);
+
+/* Who the ends of an SA are that is there, as the packet path would find it now. */
+struct clatch_who sad_who(const struct sad *sad, const struct clatch_sa_key *key);
 
 /* The classes, valid until sad_close(). */
 const struct sa_set *sad_set(const struct sad *sad);

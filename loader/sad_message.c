@@ -22,8 +22,11 @@ static const size_t attr_sizes[XFRMA_MAX + 1] = {
 	[XFRMA_MARK] = sizeof(struct xfrm_mark),
 };
 
+#define TAG_KEY_BITS 128 /* as in bpf/identity.h */
+
 struct attrs {
 	const void *data[XFRMA_MAX + 1];
+	size_t size[XFRMA_MAX + 1];
 };
 
 static int collect_attr(struct attrs *attrs, const struct nlattr *attr)
@@ -35,6 +38,7 @@ static int collect_attr(struct attrs *attrs, const struct nlattr *attr)
 	if (mnl_attr_get_payload_len(attr) < attr_sizes[type])
 		return -EBADMSG;
 	attrs->data[type] = mnl_attr_get_payload(attr);
+	attrs->size[type] = mnl_attr_get_payload_len(attr);
 	return 0;
 }
 
@@ -112,6 +116,39 @@ static void fill_algorithms(struct clatch_suite *s, const struct attrs *attrs)
 	}
 }
 
+/* The key of an algorithm, if it is all there. */
+static const void *find_key(const struct attrs *attrs, int type, size_t fixed, __u32 bits)
+{
+	if (bits < TAG_KEY_BITS || attrs->size[type] < fixed + TAG_KEY_BITS / 8)
+		return NULL;
+	return (const char *)attrs->data[type] + fixed;
+}
+
+/* As bpf/identity.h hashes it. */
+static __u32 key_tag(const struct xfrm_usersa_info *info, const struct attrs *attrs)
+{
+	const struct xfrm_algo_aead *aead = attrs->data[XFRMA_ALG_AEAD];
+	const struct xfrm_algo_auth *truncated = attrs->data[XFRMA_ALG_AUTH_TRUNC];
+	const struct xfrm_algo *auth = attrs->data[XFRMA_ALG_AUTH];
+	const struct xfrm_algo *enc = attrs->data[XFRMA_ALG_CRYPT];
+	const void *key = NULL;
+	__u64 words[2];
+
+	if (aead)
+		key = find_key(attrs, XFRMA_ALG_AEAD, sizeof(*aead), aead->alg_key_len);
+	if (!key && truncated)
+		key = find_key(attrs, XFRMA_ALG_AUTH_TRUNC, sizeof(*truncated),
+			       truncated->alg_key_len);
+	else if (!key && auth)
+		key = find_key(attrs, XFRMA_ALG_AUTH, sizeof(*auth), auth->alg_key_len);
+	if (!key && enc)
+		key = find_key(attrs, XFRMA_ALG_CRYPT, sizeof(*enc), enc->alg_key_len);
+	if (!key)
+		return clatch_key_tag(info->curlft.add_time, 0);
+	memcpy(words, key, sizeof(words));
+	return clatch_key_tag(words[0], words[1]);
+}
+
 static void fill_suite(struct clatch_suite *s, const struct xfrm_usersa_info *info,
 		       const struct attrs *attrs)
 {
@@ -139,6 +176,7 @@ static void fill_sa(struct clatch_sa *sa, const struct xfrm_usersa_info *info,
 		memcpy(&sa->if_id, attrs->data[XFRMA_IF_ID], sizeof(sa->if_id));
 	addr_xfrm(&sa->src, &info->saddr, info->family);
 	addr_xfrm(&sa->dst, &info->id.daddr, info->family);
+	sa->key_tag = key_tag(info, attrs);
 }
 
 static void fill_class(struct sa_class *class, const struct xfrm_usersa_info *info,

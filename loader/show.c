@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "certificate.h"
 #include "latches.h"
 #include "output.h"
 #include "pins.h"
@@ -12,6 +13,7 @@
 #define FOUND 1 /* ends the walk */
 
 struct search {
+	struct latches *latches;
 	__u64 id;
 	struct output out;
 };
@@ -27,20 +29,45 @@ static int parse_id(const char *word, __u64 *id)
 	return *end ? -EINVAL : -errno;
 }
 
+/* Of a certificate: NULL where none is known. */
+static const struct clatch_certificate *find(const struct latches *l, __u32 number,
+					     struct clatch_certificate *c)
+{
+	return latches_certificate(l, number, c) ? NULL : c;
+}
+
+static void print(struct search *s, const struct latch_view *view)
+{
+	struct clatch_certificate local, peer;
+	struct clatch_demand asked;
+	struct latch_proof proof = {
+		.local = find(s->latches, view->who.local_id, &local),
+		.peer = find(s->latches, view->who.peer_id, &peer),
+	};
+	__u8 binding[CLATCH_HASH_LEN];
+
+	if (proof.local && proof.peer && channel_binding(binding, local.key, peer.key))
+		proof.binding = binding;
+	if (!latches_asked(s->latches, &view->latch, &asked))
+		proof.asked = &asked;
+	s->out.ids = s->latches->ids;
+	output_latch(&s->out, view, &proof);
+}
+
 static int print_if_it(void *context, const struct latch_view *view)
 {
 	struct search *s = context;
 
 	if (view->latch.id != s->id)
 		return 0;
-	output_latch(&s->out, view);
+	print(s, view);
 	return FOUND;
 }
 
 static int print_latch(const struct cli *cli, __u64 id)
 {
-	struct search s = { .id = id, .out = OUTPUT_INIT(stdout, cli->json) };
 	__attribute__((cleanup(latches_close))) struct latches l = LATCHES_INIT;
+	struct search s = { .latches = &l, .id = id, .out = OUTPUT_INIT(stdout, cli->json) };
 	const struct filter all = {};
 	int ret = latches_open(&l, cli);
 

@@ -17,6 +17,7 @@
 #include "names.h"
 #include "parts.h"
 #include "pins.h"
+#include "rules.h"
 
 /* Both forms, text and JSON, are made of this object. */
 typedef struct json_object json;
@@ -58,6 +59,19 @@ static int add_latches(const struct cli *cli, json *status)
 	return err;
 }
 
+/* Packets under SAs so new that nobody had told yet whose they are. */
+static int add_kept_back(int fd, json *status)
+{
+	__u32 key = CLATCH_OK;
+	struct clatch_stat stat = {};
+
+	if (bpf_map_lookup_elem(fd, &key, &stat) && errno != ENOENT)
+		return -errno;
+	json_object_object_add(status, "kept_back",
+			       json_object_new_int64(stat.dropped + stat.passed));
+	return 0;
+}
+
 static int add_counters(const struct cli *cli, json *status)
 {
 	_cleanup_close_ int fd = pins_map(cli, "clatch_stats");
@@ -74,6 +88,17 @@ static int add_counters(const struct cli *cli, json *status)
 		json_object_object_add(counters, name_reason(reason),
 				       json_object_new_int64(stat.dropped + stat.passed));
 	}
+	return add_kept_back(fd, status);
+}
+
+static int add_rules(const struct cli *cli, json *status)
+{
+	const struct clatch_policy *policy = rules_watch(cli);
+
+	if (!policy)
+		return -errno;
+	json_object_object_add(status, "rules", json_object_new_int64(policy->count));
+	rules_unwatch(policy);
 	return 0;
 }
 
@@ -141,6 +166,8 @@ static int fill(const struct cli *cli, json *status, const struct clatch_meta *m
 	if (!err)
 		err = add_latches(cli, status);
 	json_object_object_add(status, "max_latches", json_object_new_int64(meta->max_latches));
+	if (!err)
+		err = add_rules(cli, status);
 	json_object_object_add(status, "daemon", json_object_new_boolean(daemon_alive(meta)));
 	if (!err)
 		err = add_counters(cli, status);
@@ -184,9 +211,12 @@ static void print_text(const struct cli *cli, json *status)
 	printf("%-13s %s of at most %s, %s broken\n", "latches", text(status, "latches"),
 	       text(status, "max_latches"), text(status, "broken"));
 	printf("%-13s %s\n", "listeners", text(status, "listeners"));
+	printf("%-13s %s\n", "rules", text(status, "rules"));
 	printf("%-13s %s\n", "daemon", daemon ? "running" : "not running");
 	json_object_object_foreach(json_object_object_get(status, "counters"), reason, count)
 		printf("%-13s %-17s %s\n", "refused", reason, json_object_get_string(count));
+	printf("%-13s %s, until it was known whose their SA is\n", "kept back",
+	       text(status, "kept_back"));
 	printf("%-13s %s, %s\n", "kernel", text(kernel, "release"),
 	       plain ? "plain loads" : "no plain loads");
 }

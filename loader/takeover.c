@@ -6,6 +6,7 @@
 #include "attach.h"
 #include "cleanup.h"
 #include "pins.h"
+#include "rules.h"
 #include "targets.h"
 
 static void warn_of_contradictions(const struct cli *cli, const struct clatch_meta *meta,
@@ -19,8 +20,7 @@ static void warn_of_contradictions(const struct cli *cli, const struct clatch_me
 			 "What is loaded at %s audits, and drops nothing: to enforce, unload "
 			 "first",
 			 cli->bpffs);
-	if (options->max_latches != LOAD_DEFAULT_LATCHES &&
-	    options->max_latches != meta->max_latches)
+	if (options->max_latches && options->max_latches != meta->max_latches)
 		cli_warn(cli,
 			 "What is loaded at %s has room for %u latches: --max-latches would "
 			 "need unload first",
@@ -61,7 +61,8 @@ static int drop_attached_devices(const char *dir, struct targets *t)
 	return 0;
 }
 
-static int attach_missing(const struct cli *cli, struct targets *t)
+/* The rules first: what is guarded from now on is under them. */
+static int add_missing(const struct cli *cli, const struct load_options *options, struct targets *t)
 {
 	_cleanup_close_ int lock = pins_lock(cli->bpffs, NULL);
 	int err = lock < 0 ? lock : drop_attached_devices(cli->bpffs, t);
@@ -69,6 +70,9 @@ static int attach_missing(const struct cli *cli, struct targets *t)
 	if (err)
 		return cli_fail(cli, "Couldn't read what is attached at %s: %s", cli->bpffs,
 				pins_strerror(err));
+	err = options->policy_file ? rules_replace(cli, &options->policy) : 0;
+	if (err)
+		return rules_fail(cli, err);
 	drop_attached_cgroups(cli->bpffs, t);
 	return targets_attach(cli, t);
 }
@@ -81,7 +85,7 @@ int takeover(const struct cli *cli, const struct clatch_meta *meta,
 
 	if (!status) {
 		warn_of_contradictions(cli, meta, options);
-		status = attach_missing(cli, &t);
+		status = add_missing(cli, options, &t);
 	}
 	targets_free(&t);
 	return status;

@@ -96,6 +96,14 @@ __u32 template_differs(const struct spd_template *t, const struct clatch_sa *sa,
 	return fields;
 }
 
+/* The reqid of a latched SA stands in for its ends only as long as these are not known. */
+static __u32 latched_differs(const struct spd_template *t, const struct clatch_sa *sa, __u8 dir)
+{
+	__u32 fields = template_differs(t, sa, dir);
+
+	return sa->who.peer_id ? fields & ~CLATCH_FIELD_REQID : fields;
+}
+
 static bool is_ours(const struct spd_template *t)
 {
 	return t->proto == IPPROTO_ESP || t->proto == IPPROTO_AH;
@@ -127,7 +135,7 @@ static size_t match_in_order(struct template_match *m, const struct spd_policy *
 		if (!is_ours(t))
 			continue;
 		if (met < count)
-			fields = template_differs(t, &sas[met], policy->dir);
+			fields = latched_differs(t, &sas[met], policy->dir);
 		if (fields) {
 			m->fields = fields;
 			m->failed = t;

@@ -20,7 +20,7 @@ struct template_match {
 	const struct spd_template *failed; /* what is not met, where fields is not 0 */
 };
 
-/* @sas: outermost first, @count of them.  count 0 in the result: the policy wants no protection. */
+/* @sas: what is latched, outermost first, @count of them.  count 0 in the result: the policy wants no protection. */
 void template_match(struct template_match *m, const struct spd_policy *policy,
 		    const struct clatch_sa *sas, size_t count);
 

@@ -14,23 +14,31 @@
 #include "domains.h"
 #include "duration.h"
 #include "end.h"
+#include "identities.h"
 #include "judge.h"
+#include "kick.h"
 #include "latches.h"
 #include "orders.h"
 #include "pins.h"
+#include "rules.h"
 
 #define NS_PER_US 1000ULL
+#define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
 #define REFRESH_US (10 * 1000000ULL) /* how long a namespace that is not used is kept */
 
 struct watch {
 	const struct cli *cli;
 	sd_event *loop;
-	__u64 reset_after; /* ns */
+	__u64 reset_after; /* ns, or CLATCH_RESET_* */
+	const struct clatch_policy *policy; /* in force; others change it */
+	__u32 generation; /* of the policy by which the reset timer was set */
 	struct domains domains;
 	struct latches latches;
 	int control; /* the program that carries out orders */
-	int sas;
+	struct sa_table table;
 	struct orders orders;
+	struct identities *identities;
+	struct kick *kick;
 	sd_event_source *sweep;
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
 	sd_event_source *refresh;
@@ -71,12 +79,30 @@ static void carry_out(struct watch *w)
 	w->orders.count = 0;
 }
 
+/* What its program says of @latch; else its rule, else our own option, else the policy. */
+static __u64 reset_after(const struct watch *w, const struct clatch_latch *latch)
+{
+	__u64 in_policy = w->policy->reset_after;
+	struct clatch_demand asked;
+	struct clatch_rule rule;
+
+	if (!latches_asked(&w->latches, latch, &asked) && asked.reset_after != CLATCH_RESET_DEFAULT)
+		return asked.reset_after;
+	if (latch->rule != CLATCH_NO_RULE &&
+	    !bpf_map_lookup_elem(w->latches.rules, &latch->rule, &rule) &&
+	    rule.demand.reset_after != CLATCH_RESET_DEFAULT)
+		return rule.demand.reset_after;
+	if (w->reset_after != CLATCH_RESET_DEFAULT)
+		return w->reset_after;
+	return in_policy == CLATCH_RESET_DEFAULT ? DEFAULT_RESET_AFTER : in_policy;
+}
+
 /* The time from which @latch is overdue. */
 static __u64 due(const struct watch *w, const struct clatch_latch *latch)
 {
-	if (latch->state != CLATCH_BROKEN || w->reset_after == DURATION_NEVER)
-		return DURATION_NEVER;
-	return latch->changed_ns + w->reset_after;
+	__u64 after = latch->state == CLATCH_BROKEN ? reset_after(w, latch) : CLATCH_RESET_NEVER;
+
+	return after == CLATCH_RESET_NEVER ? DURATION_NEVER : latch->changed_ns + after;
 }
 
 static void reset_at(struct watch *w, __u64 time)
@@ -165,11 +191,22 @@ static int on_reset(sd_event_source *source, uint64_t usec, void *context)
 	return 0;
 }
 
+/* A latch may be overdue sooner under another policy; what is overdue later is seen by itself. */
+static void see_policy(struct watch *w)
+{
+	__u32 generation = w->policy->generation;
+
+	if (generation != w->generation)
+		sweep_soon(w);
+	w->generation = generation;
+}
+
 static int on_refresh(sd_event_source *source, uint64_t usec, void *context)
 {
 	struct watch *w = context;
 
 	(void)usec;
+	see_policy(w);
 	if (w->domains.first && w->domains.first->next)
 		domains_refresh(&w->domains);
 	sd_event_source_set_time_relative(source, REFRESH_US);
@@ -199,6 +236,17 @@ static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *conte
 	return changed < 0 ? say_lost(domain, "policies", changed) : 0;
 }
 
+static void sad_received(void *context, struct domain *domain, int changed)
+{
+	struct watch *w = context;
+
+	(void)domain;
+	if (changed == -ENOSPC)
+		domains_say_full(&w->domains);
+	if (changed)
+		sweep_soon(w);
+}
+
 static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
 	struct domain *domain = context;
@@ -206,13 +254,96 @@ static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *conte
 	int changed = sad_receive(domain->sad);
 
 	(void)source, (void)fd, (void)revents;
-	if (changed == -ENOSPC)
-		domains_say_full(&w->domains);
-	else if (changed < 0)
+	if (changed < 0 && changed != -ENOSPC)
 		return say_lost(domain, "SAs", changed);
-	if (changed)
-		sweep_soon(w);
+	sad_received(w, domain, changed);
+	if (w->identities)
+		identities_changed(w->identities, domain);
 	return 0;
+}
+
+/*
+ * What TCP was refused so far may go now.  Latches of connections that are still learn it in a walk,
+ * a packet finds it by itself.
+ */
+static void identities_told(void *context)
+{
+	struct watch *w = context;
+
+	for (struct domain *d = w->domains.first; d; d = d->next)
+		if (d->sad)
+			(void)kick_tcp(w->kick, d->netns, sad_fd(d->sad)); /* else TCP's timers */
+	sweep_soon(w);
+}
+
+struct dead_peer {
+	struct watch *watch;
+	__u64 netns;
+	__u16 peer_id;
+};
+
+static bool has_peer(const struct clatch_side *side, __u16 peer_id)
+{
+	for (__u32 i = 0; i < side->count && i < CLATCH_MAX_NEST; i++)
+		if (side->sa[i].who.peer_id == peer_id)
+			return true;
+	return false;
+}
+
+static int break_for_good(void *context, const struct clatch_tuple *tuple,
+			  const struct clatch_latch *latch)
+{
+	const struct dead_peer *dead = context;
+	const struct clatch_order order = {
+		.tuple = *tuple,
+		.id = latch->id,
+		.type = CLATCH_ORDER_CAUSES,
+		.direction = CLATCH_OUT,
+		.set = CLATCH_CAUSE_DEAD_PEER,
+	};
+
+	if (tuple->netns != dead->netns ||
+	    !(has_peer(&latch->in, dead->peer_id) || has_peer(&latch->out, dead->peer_id)))
+		return 0;
+	return orders_add(&dead->watch->orders, &order);
+}
+
+/* RFC 5660 R14: whatever the peer remembered of its connections is gone, or it is. */
+static void peer_died(void *context, __u64 netns, __u16 peer_id)
+{
+	struct watch *w = context;
+	struct dead_peer dead = { w, netns, peer_id };
+	int err = latches_walk(&w->latches, break_for_good, &dead);
+
+	if (err)
+		cli_warn(w->cli, "Couldn't break all latches of a dead peer: %s", strerror(-err));
+	if (w->orders.count)
+		carry_out(w);
+}
+
+static int end_damaged(void *context, const struct clatch_tuple *tuple,
+		       const struct clatch_latch *latch)
+{
+	int err = latch->state == CLATCH_CLOSED
+			  ? 0
+			  : ender_end(context, tuple, latch, CLATCH_END_IDENTITIES);
+
+	return err == -ENOMEM ? err : 0; /* whatever else: nothing passes */
+}
+
+/* RFC 5660 R33: as if the administrator had closed all of them. */
+static void identities_damaged(void *context)
+{
+	struct watch *w = context;
+	struct ender *ender;
+	int err = ender_open(&ender, w->cli);
+
+	if (!err) {
+		err = latches_walk(&w->latches, end_damaged, ender);
+		ender_close(ender);
+	}
+	if (err)
+		cli_warn(w->cli, "Couldn't close all connections: %s", strerror(-err));
 }
 
 static int on_added(void *context, struct domain *domain)
@@ -287,24 +418,41 @@ static int add_timers(struct watch *w)
 	return err < 0 ? err : 0;
 }
 
-static int open_parts(struct watch *w)
+static int open_identities(struct watch *w, const char *vici)
+{
+	const struct identities_owner owner = { sad_received, identities_told, peer_died,
+						identities_damaged, w };
+
+	return identities_open(&w->identities, w->cli, w->loop, &w->domains, vici, &owner);
+}
+
+static int open_parts(struct watch *w, const char *vici)
 {
 	int err = latches_open(&w->latches, w->cli);
 
 	if (err)
 		return err;
-	w->sas = pins_map(w->cli, "clatch_sas");
-	if (w->sas < 0)
-		return w->sas;
+	w->policy = rules_watch(w->cli);
+	if (!w->policy)
+		return -errno;
+	w->generation = w->policy->generation;
+	err = sa_table_open(&w->table, w->cli);
+	if (err)
+		return err;
 	w->control = control_open(w->cli->bpffs);
 	if (w->control < 0)
 		return w->control;
-	w->domains.sas = w->sas;
+	w->domains.table = &w->table;
 	err = domains_open(&w->domains);
-	return err ? err : add_timers(w);
+	if (!err)
+		err = add_timers(w);
+	if (!err)
+		err = kick_open(&w->kick, w->cli);
+	return err ? err : open_identities(w, vici);
 }
 
-int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop, __u64 reset_after)
+int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
+	       const struct watch_options *options)
 {
 	struct watch *w = malloc(sizeof(*w));
 	int err;
@@ -314,14 +462,14 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop, __u6
 	*w = (struct watch){
 		.cli = cli,
 		.loop = loop,
-		.reset_after = reset_after,
+		.reset_after = options->reset_after,
 		.domains = { .cli = cli, .added = on_added, .context = w },
 		.latches = LATCHES_INIT,
 		.control = -1,
-		.sas = -1,
+		.table = SA_TABLE_INIT,
 		.reset_due = DURATION_NEVER,
 	};
-	err = open_parts(w);
+	err = open_parts(w, options->vici);
 	if (err) {
 		watch_close(w);
 		return err;
@@ -334,6 +482,8 @@ void watch_close(struct watch *w)
 {
 	if (!w)
 		return;
+	identities_close(w->identities);
+	kick_close(w->kick);
 	sd_event_source_unref(w->sweep);
 	sd_event_source_unref(w->reset);
 	sd_event_source_unref(w->refresh);
@@ -341,6 +491,7 @@ void watch_close(struct watch *w)
 	latches_close(&w->latches);
 	orders_free(&w->orders);
 	cleanup_close(&w->control);
-	cleanup_close(&w->sas);
+	sa_table_close(&w->table);
+	rules_unwatch(w->policy);
 	free(w);
 }

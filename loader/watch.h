@@ -12,11 +12,15 @@
 
 struct watch;
 
-/*
- * Begins to watch, in @loop; @reset_after in ns, or DURATION_NEVER (duration.h).  0 and *watch, or
- * -errno.
- */
-int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop, __u64 reset_after);
+struct watch_options {
+	/* ns or CLATCH_RESET_NEVER, or CLATCH_RESET_DEFAULT: as the policy says, whatever it will be */
+	__u64 reset_after;
+	const char *vici; /* socket of the IKE daemon, NULL = none */
+};
+
+/* Begins to watch, in @loop.  0 and *watch, or -errno. */
+int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
+	       const struct watch_options *options);
 void watch_close(struct watch *watch);
 
 /*

@@ -10,7 +10,7 @@
 #include "event.h"
 
 enum clatch_order_type {
-	CLATCH_ORDER_CAUSES, /* set and clear causes, and flags */
+	CLATCH_ORDER_CAUSES, /* set and clear causes, and flags; tell identities */
 	CLATCH_ORDER_CLOSE, /* CLOSED from now on; it goes with its connection */
 	CLATCH_ORDER_REMOVE, /* its connection is not there any more */
 };
@@ -28,11 +28,14 @@ struct clatch_order {
 	__u8 got_count; /* 0 or 1 */
 	__u32 fields; /* enum clatch_field */
 	__u32 pad;
+	/* CAUSES: who the two ends are of the outermost SA, in a latch that does not know it yet … */
+	struct clatch_who who[CLATCH_DIRS];
+	__be32 spi[CLATCH_DIRS]; /* … if it is still this SA */
 	struct clatch_sa got; /* the conflicting SA */
 };
 
 #define CLATCH_MAX_ORDERS 16 /* what a page holds, less what a packet takes */
 
-_Static_assert(sizeof(struct clatch_order) == 72 + sizeof(struct clatch_sa), "no padding");
+_Static_assert(sizeof(struct clatch_order) == 88 + sizeof(struct clatch_sa), "no padding");
 
 #endif

@@ -10,7 +10,10 @@
 
 enum clatch_verdict { CLATCH_PASS, CLATCH_DROP, CLATCH_AUDIT };
 
-/* Index into clatch_stats.  CLATCH_OK is "no reason to object". */
+/*
+ * Index into clatch_stats.  CLATCH_OK is "no reason to object"; there are counted packets that were
+ * kept back until it is known whose a new SA is.
+ */
 enum clatch_reason {
 	CLATCH_OK,
 	CLATCH_CLEAR,

@@ -33,26 +33,29 @@ enum clatch_latch_flag {
 	/* An SPD policy was seen to demand what is latched, in and out: its absence is a conflict. */
 	CLATCH_POLICED_IN = 16,
 	CLATCH_POLICED_OUT = 32,
+	/* TCP: a segment was refused as its SA's identity is not known yet; it is sent when it is. */
+	CLATCH_HELD = 64,
+	CLATCH_ASKED = 128, /* its program asked for something: see clatch_asked */
 };
 
 /* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
 struct clatch_verified {
 	__u64 state; /* kernel address */
 	__s64 expires; /* of its timer, ns; 0 = none */
-	__u64 replay_window;
+	__u32 replay_window;
+	__u32 generation; /* of the SA table's identities */
 };
 
 /* One direction of a latch: what its first protected packet had, and what came since. */
 struct clatch_side {
 	struct clatch_sa_ref sa[CLATCH_MAX_NEST]; /* outermost first */
-	__u64 count; /* SAs recorded, 0 = this direction is not known yet */
+	__u32 count; /* SAs recorded, 0 = this direction is not known yet */
+	__u32 mark; /* of the packet, and its device: the SPD's selectors may ask for them */
 	struct clatch_addr src; /* of the outermost SA, as recorded; shown */
 	struct clatch_addr dst;
 	__be16 encap_sport; /* NAT traversal: its UDP ports, 0 = none; shown */
 	__be16 encap_dport;
-	__u32 mark; /* of the packet, and its device: the SPD's selectors may ask for them */
 	__u32 ifindex;
-	__u32 pad;
 	__u64 packets; /* that matched */
 	__u64 bytes;
 	__u64 violations;
@@ -65,7 +68,7 @@ struct clatch_latch {
 	__u64 changed_ns; /* of its last transition: BROKEN since when */
 	__u64 cookie; /* UDP: the socket's, as several may share a 5-tuple; SCTP: its announced end, ns */
 	__u64 listener; /* id of the latch of the listener it came from, 0 = none */
-	__u32 rule; /* index into clatch_rules, CLATCH_NO_RULE = none */
+	__u32 rule; /* number of the rule it was made under, CLATCH_NO_RULE = none */
 	enum clatch_state state;
 	__u32 causes; /* enum clatch_cause */
 	__u32 flags; /* enum clatch_latch_flag */
@@ -77,7 +80,7 @@ struct clatch_latch {
 };
 
 _Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
-_Static_assert(sizeof(struct clatch_side) == 168, "layout shared with pinned maps");
-_Static_assert(sizeof(struct clatch_latch) == 416, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_side) == 176, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 432, "layout shared with pinned maps");
 
 #endif

@@ -10,6 +10,7 @@
 #define CLATCH_SA_H
 
 #include <linux/types.h>
+#include "identity.h"
 
 /* Longest algorithm name kept, NUL included.  The kernel's longest is rfc7539esp's, 28 bytes. */
 #define CLATCH_ALG_LEN 32
@@ -50,10 +51,26 @@ struct clatch_sa {
 	__be32 spi;
 	__u32 reqid;
 	__u32 if_id;
-	__u32 pad;
+	struct clatch_who who; /* its two ends; told by the IKE daemon, not by the kernel */
 	struct clatch_addr src; /* outer addresses: shown, never compared */
 	struct clatch_addr dst;
+	/*
+	 * In the SA table: a hash of the SA's key.  An SPI can be used again, a key is not, so this
+	 * says whether @who is of the SA that the kernel has now.  32 bits, of which nobody learns
+	 * the key.
+	 */
+	__u32 key_tag;
+	__u32 told_us; /* how long after the SA its ends were told, to `run`; 0 = not so */
 };
+
+/* key_tag: of the first 16 bytes of the key; of an SA that has none, of its add time and 0. */
+static inline __u32 clatch_key_tag(__u64 first, __u64 second)
+{
+	__u64 hash = (first ^ 0x9e3779b97f4a7c15ULL) * 0xff51afd7ed558ccdULL;
+
+	hash = (hash ^ (hash >> 32) ^ second) * 0xc4ceb9fe1a85ec53ULL;
+	return hash >> 32;
+}
 
 /* An SA on the wire is named by destination, SPI and protocol, in one network namespace. */
 struct clatch_sa_key {
@@ -72,6 +89,7 @@ struct clatch_sa_ref {
 	__u32 reqid;
 	__u32 if_id;
 	__be32 spi; /* last seen; shown, never compared */
+	struct clatch_who who; /* as soon as it is known; then reqid and if_id are but shown */
 };
 
 /* Names of the fields that may differ, as bits; the text is in loader/names.c. */
@@ -89,10 +107,12 @@ enum clatch_field {
 	CLATCH_FIELD_ENCAP = 1 << 10,
 	CLATCH_FIELD_REQID = 1 << 11,
 	CLATCH_FIELD_IF_ID = 1 << 12,
+	CLATCH_FIELD_LOCAL_ID = 1 << 13,
+	CLATCH_FIELD_PEER_ID = 1 << 14,
 };
 
 _Static_assert(sizeof(struct clatch_suite) == 80, "suite is compared as ten words");
-_Static_assert(sizeof(struct clatch_sa) == 128, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_sa) == 136, "layout shared with pinned maps");
 _Static_assert(sizeof(struct clatch_sa_key) == 32, "no padding in a hash key");
 
 #endif

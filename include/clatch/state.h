@@ -52,6 +52,7 @@ enum clatch_end {
 	CLATCH_END_EXPIRED, /* a handshake that came to nothing */
 	CLATCH_END_ADMIN, /* `close` */
 	CLATCH_END_RESET, /* BROKEN for longer than reset-after */
+	CLATCH_END_IDENTITIES, /* the identity table was damaged (RFC 5660 R33) */
 	CLATCH_END_GONE, /* found without its connection when `run` took over */
 	CLATCH_ENDS,
 };

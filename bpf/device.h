@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Packets on a device, where there may be no full socket. */
+#ifndef CLATCH_BPF_DEVICE_H
+#define CLATCH_BPF_DEVICE_H
+
+#include "hook.h"
+
+/*
+ * A packet on a device.  Its headers stand behind whatever link layer the device has, and may lie
+ * outside the linear part.  False where there is nothing to judge.
+ */
+static __always_inline bool tc_parse(struct __sk_buff *ctx, struct packet *p, struct flow *f,
+				     enum clatch_dir dir)
+{
+	struct sk_buff *skb = kskb(ctx);
+	__u32 link = (__u16)(kread(skb, network_header) - kread(skb, mac_header)) & 0xff;
+
+	flow_init(f, p, dir, ctx->len);
+	if (packet_parse(ctx, p, &f->tuple, link, dir)) {
+		bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
+		if (packet_parse(ctx, p, &f->tuple, link, dir))
+			return false;
+	}
+	f->tuple.proto = p->proto;
+	return true;
+}
+
+/* Was this packet judged by the cgroup hook?  Only asked in audit mode, which lets it come here. */
+static __noinline bool judged_before(struct sk_buff *skb, const struct clatch_tuple *t)
+{
+	__u64 address = (__u64)kread(skb, sk);
+	struct sock_common *sk;
+	__u32 state;
+
+	if (!address)
+		return false;
+	sk = kcast(struct sock_common, address);
+	if (t->proto == IPPROTO_SCTP)
+		return true; /* whatever pair it is of */
+	state = kread(sk, skc_state);
+	return state != BPF_TCP_TIME_WAIT && kread(sk, skc_num) == t->local_port &&
+	       kread(sk, skc_dport) == bpf_htons(t->remote_port);
+}
+
+/* A SYN-ACK under ESP or AH: the listener's hook could not tell whose it is, its request can. */
+static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, struct flow *f)
+{
+	__u64 sk = (__u64)kread(kskb(ctx), sk);
+	struct clatch_latch *l;
+
+	if (!sk || kread(kcast(struct sock_common, sk), skc_state) != NEW_SYN_RECV)
+		return TC_ACT_UNSPEC;
+	sas_outbound_find(ctx, &f->sas, false, &f->tuple.remote, p);
+	if (!kernel_socket_tuple(&f->tuple, sk))
+		return TC_ACT_UNSPEC;
+	f->tuple.proto = IPPROTO_TCP;
+	l = bpf_map_lookup_elem(&clatch_latches, &f->tuple);
+	if (!l)
+		return TC_ACT_UNSPEC;
+	/* It shows its outermost SA alone: of nested ones nothing is recorded, the first data does. */
+	if (l->in.count > 1 && !l->out.count)
+		return TC_ACT_UNSPEC;
+	return tc_verdict(latch_hold(ctx, l, f, CLATCH_OUT));
+}
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who is at the two ends of an SA (clatch/identity.h), and whether that is who a latch knows, or
+ * whom its rule asks for.
+ */
+#ifndef CLATCH_BPF_IDENTITY_H
+#define CLATCH_BPF_IDENTITY_H
+
+#include "packet.h"
+#include "rule.h"
+#include <clatch/glob.h>
+
+#define TAG_KEY_BITS                                                                               \
+	128 /* how much of a key is hashed; all that encrypts or authenticates has it */
+
+static __always_inline __u32 identity_generation(void)
+{
+	__u32 zero = 0, *generation = bpf_map_lookup_elem(&clatch_generation, &zero);
+
+	return generation ? *(volatile __u32 *)generation : 0;
+}
+
+/* A key is as long as its algorithm wants it, which no type says: so it is read by the helper. */
+#define key_of(alg)                                                                                \
+	(kread(alg, alg_key_len) < TAG_KEY_BITS                                                    \
+		 ? 0                                                                               \
+		 : (__u64)(alg) + bpf_core_field_offset(typeof(*(alg)), alg_key))
+
+static __always_inline __u64 sa_key_address(struct xfrm_state *x)
+{
+	struct xfrm_algo_aead *aead = kread(x, aead);
+	struct xfrm_algo_auth *auth = kread(x, aalg);
+	struct xfrm_algo *enc = kread(x, ealg);
+	__u64 key = aead ? key_of(aead) : 0;
+
+	if (!key && auth)
+		key = key_of(auth);
+	if (!key && enc)
+		key = key_of(enc);
+	return key;
+}
+
+/* The key_tag of the SA at @address. */
+verified_once __u32 sa_key_tag(__u64 address)
+{
+	struct xfrm_state *x = kcast(struct xfrm_state, address);
+	__u64 at = sa_key_address(x), key[2] = {};
+
+	if (!at)
+		return clatch_key_tag(kread(x, curlft.add_time), 0);
+	bpf_probe_read_kernel(key, sizeof(key), (void *)at);
+	return clatch_key_tag(key[0], key[1]);
+}
+
+static __always_inline bool who_differs(struct clatch_who a, struct clatch_who b)
+{
+	return (a.peer_id && b.peer_id && a.peer_id != b.peer_id) ||
+	       (a.local_id && b.local_id && a.local_id != b.local_id);
+}
+
+/* What either says; where both do, they must agree. */
+static __always_inline struct clatch_who who_merge(struct clatch_who a, struct clatch_who b)
+{
+	struct clatch_who both = {
+		.local_id = a.local_id ? a.local_id : b.local_id,
+		.peer_id = a.peer_id ? a.peer_id : b.peer_id,
+	};
+
+	return both;
+}
+
+/* Is @found, of a packet's SA, who @held is?  Whoever is known must be known there too. */
+static __always_inline enum clatch_reason who_check(struct clatch_who held, struct clatch_who found)
+{
+	if (who_differs(held, found))
+		return CLATCH_PEER_ID;
+	if ((held.peer_id && !found.peer_id) || (held.local_id && !found.local_id))
+		return CLATCH_IDENTITY_UNKNOWN;
+	return CLATCH_OK;
+}
+
+static long glob_step(__u32 index, struct clatch_glob *g)
+{
+	int step = clatch_glob_step(g, CLATCH_ID_TEXT);
+
+	(void)index;
+	if (step == CLATCH_GLOB_ON)
+		return 0;
+	g->star = step; /* is not needed any more */
+	return 1;
+}
+
+/* Does identity @number match the @pattern of a rule? */
+static __always_inline enum clatch_reason id_check(const char *pattern, __u32 number)
+{
+	struct clatch_id *id = bpf_map_lookup_elem(&clatch_ids, &number);
+	struct clatch_glob g = { .pattern = pattern };
+
+	g.p = g.t = g.star = g.from = unknown_zero();
+	if (!pattern[0])
+		return CLATCH_OK;
+	if (!number || !id)
+		return CLATCH_IDENTITY_UNKNOWN;
+	g.text = id->text;
+	bpf_loop(CLATCH_GLOB_STEPS, glob_step, &g, 0);
+	return g.star == CLATCH_GLOB_MATCH ? CLATCH_OK : CLATCH_PEER_ID;
+}
+
+#endif
