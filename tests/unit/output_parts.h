@@ -77,11 +77,15 @@ static inline struct clatch_tuple listener_tuple(void)
 	};
 }
 
+/* Nothing is known of the ends but, at most, their names. */
+static const struct latch_proof nothing;
+
 #define GCM_WITHOUT_ADDRS                                                                          \
 	"{\"proto\":\"esp\",\"mode\":\"transport\",\"aead\":\"rfc4106(gcm(aes))\","                \
 	"\"aead_key_bits\":128,\"icv_bits\":128,\"esn\":false,\"replay\":true,\"encap\":null,"     \
 	"\"reqid\":7,\"if_id\":0,\"spi\":\"0x00002001\","
-#define GCM GCM_WITHOUT_ADDRS "\"src\":\"10.9.0.2\",\"dst\":\"10.9.0.1\"}"
+#define NO_IDS "\"local_id\":null,\"peer_id\":null"
+#define GCM GCM_WITHOUT_ADDRS "\"src\":\"10.9.0.2\",\"dst\":\"10.9.0.1\"," NO_IDS "}"
 #define TUPLE                                                                                      \
 	"\"proto\":\"tcp\",\"local\":{\"addr\":\"10.9.0.1\",\"port\":40000},"                      \
 	"\"remote\":{\"addr\":\"10.9.0.2\",\"port\":5000},"

@@ -334,7 +334,6 @@ static void two_conflicts(struct world *w)
 }
 
 #define POLICY_IS(dir, why, what, seen) CLATCH_CAUSE_POLICY, dir, why, what, seen
-#define NONE(seen) 0, 0, 0, 0, seen
 #define IN CLATCH_IN
 #define OUT CLATCH_OUT
 #define SEEN_IN CLATCH_POLICED_IN

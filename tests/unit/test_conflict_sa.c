@@ -2,6 +2,8 @@
 /* SAs that conflict with a latch: RFC 5660 T19, T22, T23 and T26. */
 #include "conflict_world.h"
 
+#include <clatch/fields.h>
+
 static struct sa_class *weaker(struct world *w, enum clatch_dir direction)
 {
 	struct sa_class *sa = world_sa(w, direction);
@@ -307,11 +309,6 @@ static void nested_weaker(struct world *w)
 	w->sa_count = 4;
 }
 
-#define SA_IS(dir, what, seen) CLATCH_CAUSE_SA, dir, CLATCH_SA_MISMATCH, what, seen
-#define NONE(seen) 0, 0, 0, 0, seen
-#define SEEN POLICED_BOTH
-#define ICV CLATCH_FIELD_ICV
-
 static const struct world_row rows[] = {
 	{ "rekeyed", rekeyed, NONE(SEEN) },
 	{ "out", out, SA_IS(CLATCH_OUT, ICV, SEEN) },
@@ -414,7 +411,7 @@ static void test_fields(void **state)
 	do {                                                                                       \
 		b = a;                                                                             \
 		change;                                                                            \
-		assert_int_equal(conflict_fields(&a, &b), field);                                  \
+		assert_int_equal(clatch_fields(&a, &b), field);                                    \
 	} while (0)
 	CHECK(b.suite.proto = IPPROTO_AH, CLATCH_FIELD_PROTO);
 	CHECK(b.suite.mode = XFRM_MODE_BEET, CLATCH_FIELD_MODE);
@@ -428,8 +425,14 @@ static void test_fields(void **state)
 	CHECK(b.suite.encap = 2, CLATCH_FIELD_ENCAP);
 	CHECK(b.reqid++, CLATCH_FIELD_REQID);
 	CHECK(b.if_id++, CLATCH_FIELD_IF_ID);
+	CHECK(b.who.peer_id = 3, 0); /* nobody was known */
 	CHECK(b.spi++, 0);
 	CHECK(b.dst.b[15]++, 0);
+	a.who = (struct clatch_who){ .local_id = 1, .peer_id = 2 };
+	CHECK(b.who.peer_id = 3, CLATCH_FIELD_PEER_ID);
+	CHECK(b.who.local_id = 3, CLATCH_FIELD_LOCAL_ID);
+	CHECK(b.reqid++, 0); /* it stood in for the peer */
+	CHECK(b.if_id++, 0);
 #undef CHECK
 }
 

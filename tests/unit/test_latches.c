@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "addr.h"
+#include "ids_map.h"
 #include "latches.h"
 #include "map.h"
 #include "slot.h"
@@ -20,15 +21,20 @@ static int make_maps(void **state)
 	struct latches *l = calloc(1, sizeof(*l));
 
 	l->latches = bpf_map_create(BPF_MAP_TYPE_HASH, "t_latches", sizeof(struct clatch_tuple),
-				    sizeof(struct clatch_latch), 5000, NULL);
+				    sizeof(struct clatch_latch), 5001, NULL);
 	l->suites = bpf_map_create(BPF_MAP_TYPE_ARRAY, "t_suites", 4, sizeof(struct clatch_suite),
 				   4, NULL);
-	l->rules = bpf_map_create(BPF_MAP_TYPE_ARRAY, "t_rules", 4, sizeof(struct clatch_rule), 4,
+	l->rules = bpf_map_create(BPF_MAP_TYPE_HASH, "t_rules", 4, sizeof(struct clatch_rule), 4,
 				  NULL);
 	l->sas = bpf_map_create(BPF_MAP_TYPE_HASH, "t_sas", sizeof(struct clatch_sa_key),
 				sizeof(struct clatch_sa), 4, NULL);
+	l->id_map = ids_map(4);
+	l->certificates = bpf_map_create(BPF_MAP_TYPE_HASH, "t_certificates", 4,
+					 sizeof(struct clatch_certificate), 4, NULL);
+	l->ids = ids_new(l->id_map);
 	*state = l;
-	return l->latches < 0 || l->suites < 0 || l->rules < 0 || l->sas < 0;
+	return l->latches < 0 || l->suites < 0 || l->rules < 0 || l->sas < 0 || l->id_map < 0 ||
+	       l->certificates < 0 || !l->ids;
 }
 
 static int close_maps(void **state)
@@ -97,7 +103,7 @@ static int keep(void *context, const struct latch_view *view)
 static void put_nested_latch(const struct latches *l)
 {
 	const struct clatch_tuple tuple = { .netns = 3, .local_port = 6000 };
-	struct clatch_latch latch = { .id = 6000, .rule = 2, .out = { .count = 2 } };
+	struct clatch_latch latch = { .id = 6000, .rule = 258, .out = { .count = 2 } };
 
 	addr_from_v4(&latch.out.src, inet_addr("192.0.2.1"));
 	addr_from_v4(&latch.out.dst, inet_addr("192.0.2.2"));
@@ -111,7 +117,7 @@ static void test_resolves(void **state)
 	static const struct clatch_suite ah = { .auth = "hmac(sha256)", .proto = IPPROTO_AH };
 	static const struct clatch_suite esp = { .enc = "cbc(aes)", .proto = IPPROTO_ESP };
 	struct clatch_sa_key key = { .netns = 3, .spi = htonl(2), .proto = IPPROTO_ESP };
-	struct clatch_rule rule = { .name = "db", .used = 1 };
+	struct clatch_rule rule = { .name = "db" };
 	struct filter f = { .local = { .has_port = true, .port = 6000 } };
 	struct clatch_sa inner = { .suite = esp };
 	struct latches *l = *state;
@@ -120,7 +126,7 @@ static void test_resolves(void **state)
 	bpf_map_delete_elem(l->latches, &(struct clatch_tuple){ .local_port = 1 });
 	put(l->suites, &(__u32){ 1 }, &ah);
 	put(l->suites, &(__u32){ 2 }, &esp);
-	put(l->rules, &(__u32){ 2 }, &rule);
+	put(l->rules, &(__u32){ 258 }, &rule);
 	addr_from_v4(&key.dst, inet_addr("192.0.2.2"));
 	addr_from_v4(&inner.src, inet_addr("192.0.2.3"));
 	put(l->sas, &key, &inner);
@@ -133,6 +139,74 @@ static void test_resolves(void **state)
 	assert_string_equal(view.out[1].suite.enc, "cbc(aes)");
 	assert_int_equal(view.out[1].if_id, 8);
 	assert_memory_equal(&view.out[1].src, &inner.src, sizeof(inner.src));
+}
+
+static struct latch_view view_of(struct latches *l, struct clatch_latch latch)
+{
+	struct filter f = { .local = { .has_port = true, .port = 6001 } };
+	const struct clatch_tuple tuple = { .local_port = 6001 };
+	struct latch_view view;
+
+	latch.id = 6001;
+	latch.rule = CLATCH_NO_RULE;
+	put(l->latches, &tuple, &latch);
+	assert_int_equal(latches_each(l, &f, keep, &view), 1);
+	assert_int_equal(bpf_map_delete_elem(l->latches, &tuple), 0);
+	return view;
+}
+
+/* Who a latch's ends are says its innermost SA, of the first direction that knows. */
+static void test_resolves_ends(void **state)
+{
+	struct latches *l = *state;
+	int a = ids_number(l->ids, "a.example"), b = ids_number(l->ids, "b.example");
+	const struct clatch_who gateway = { a, a }, peer = { a, b }, nobody = {},
+				no_local = { 0, b };
+	const struct clatch_who no_number = { 0, 4711 };
+	const struct {
+		const char *name;
+		struct clatch_who in[2], out;
+		__u32 in_count, out_count;
+		const char *local_id, *peer_id;
+	} rows[] = {
+		{ "nothing recorded", { peer }, peer, 0, 0, NULL, NULL },
+		{ "in", { peer }, nobody, 1, 0, "a.example", "b.example" },
+		{ "out", { nobody }, peer, 0, 1, "a.example", "b.example" },
+		{ "out knows it", { nobody }, peer, 1, 1, "a.example", "b.example" },
+		{ "innermost", { gateway, peer }, nobody, 2, 1, "a.example", "b.example" },
+		{ "outermost only", { gateway, nobody }, nobody, 2, 1, NULL, NULL },
+		{ "peer only", { no_local }, nobody, 1, 0, NULL, "b.example" },
+		{ "a number that is none", { no_number }, nobody, 1, 0, NULL, NULL },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct latch_view view =
+			view_of(l, (struct clatch_latch){
+					   .in = { .count = rows[i].in_count,
+						   .sa = { { .who = rows[i].in[0] },
+							   { .who = rows[i].in[1] } } },
+					   .out = { .count = rows[i].out_count,
+						    .sa = { { .who = rows[i].out } } },
+				   });
+
+		assert_row(rows[i].name, is_text(view.local_id, rows[i].local_id));
+		assert_row(rows[i].name, is_text(view.peer_id, rows[i].peer_id));
+		assert_memory_equal(&view.in[0].who, rows[i].in_count ? &rows[i].in[0] : &nobody,
+				    sizeof(nobody));
+	}
+}
+
+static void test_certificate_of_an_end(void **state)
+{
+	struct clatch_certificate c = { .subject = "CN=b" }, found = {};
+	struct latches *l = *state;
+
+	put(l->certificates, &(__u32){ 2 }, &c);
+	put(l->certificates, &(__u32){ 0 }, &c); /* is nobody's */
+	assert_int_equal(latches_certificate(l, 2, &found), 0);
+	assert_string_equal(found.subject, "CN=b");
+	assert_int_equal(latches_certificate(l, 3, &found), -ENOENT);
+	assert_int_equal(latches_certificate(l, 0, &found), -ENOENT);
 }
 
 static int walk_past(void *context, const struct clatch_tuple *tuple,
@@ -210,7 +284,7 @@ static void test_resolve_remembers(void **state)
 /* More than a latch can hold is not written behind @sas. */
 static void test_resolve_is_bounded(void **state)
 {
-	struct clatch_side side = { .count = ~0ULL };
+	struct clatch_side side = { .count = ~0U };
 	struct clatch_sa sas[CLATCH_MAX_NEST + 1] = {}, zero = {};
 
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
@@ -283,6 +357,8 @@ int main(void)
 		cmocka_unit_test(test_every_latch_once),
 		cmocka_unit_test(test_visitor_ends_the_walk),
 		cmocka_unit_test(test_resolves),
+		cmocka_unit_test(test_resolves_ends),
+		cmocka_unit_test(test_certificate_of_an_end),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_visitor_ends_the_raw_walk),
 		cmocka_unit_test(test_resolve_remembers),

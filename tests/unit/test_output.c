@@ -75,10 +75,14 @@ static void test_show_json(void **state)
 	view.latch.in.ifindex = 3;
 	view.latch.flags = CLATCH_POLICED_OUT;
 	begin(&p, true);
-	output_latch(&p.out, &view);
+	output_latch(&p.out, &view, &nothing);
 	expect(&p, LATCH(",\"mark\":42,\"ifindex\":3",
 			 ",\"mark\":0,\"ifindex\":null") ",\"netns\":1,\"policed\":{\"in\":false,"
-							 "\"out\":true}}\n");
+							 "\"out\":true},"
+							 "\"asked\":null,\"identity\":\"reqid\","
+							 "\"local_certificate\":null,"
+							 "\"certificate\":null,"
+							 "\"channel_binding\":null}\n");
 }
 
 /* What one latch's JSON has to have in it. */
@@ -146,13 +150,13 @@ static void test_list_text(void **state)
 		output_list_latch(&p.out, &views[i]);
 	expect(&p, "17     LARVAL      tcp   10.9.0.1:40000          10.9.0.2:5000           "
 		   "esp transport rfc4106(gcm(aes))-128 reqid 7    "
-		   "-                                              12/0\n"
+		   "-                                              12/0           -\n"
 		   "3      LISTENER    sctp  0.0.0.0:5432            *                       "
 		   "-                                              "
-		   "-                                              0/0\n"
+		   "-                                              0/0            -\n"
 		   "3      LISTENER    sctp  [::]:5432               *                       "
 		   "-                                              "
-		   "-                                              0/0\n");
+		   "-                                              0/0            -\n");
 }
 
 static void test_show_text(void **state)
@@ -171,7 +175,7 @@ static void test_show_text(void **state)
 	view.latch.in.count = 2;
 	view.in[1] = view.in[0];
 	begin(&p, false);
-	output_latch(&p.out, &view);
+	output_latch(&p.out, &view, &nothing);
 	expect(&p, "latch 17\n"
 		   "  state:    BROKEN (out-clear, out-mismatch)\n"
 		   "  proto:    tcp\n"
@@ -185,6 +189,8 @@ static void test_show_text(void **state)
 		   "  adopted:  no\n"
 		   "  demanded: yes\n"
 		   "  policed:  in, out\n"
+		   "  local id: -\n"
+		   "  peer id:  - (not known from IKE: reqid and if_id stand in)\n"
 		   "  in: 12 packets, 3456 bytes, 1 violations\n"
 		   "    esp transport rfc4106(gcm(aes))-128 reqid 7, icv 128\n"
 		   "    spi 0x00002001, 10.9.0.2:4500 -> 10.9.0.1:34500\n"
@@ -203,7 +209,7 @@ static void test_show_listener_text(void **state)
 
 	(void)state;
 	begin(&p, false);
-	output_latch(&p.out, &view);
+	output_latch(&p.out, &view, &nothing);
 	expect(&p, "latch 3\n"
 		   "  state:    LISTENER\n"
 		   "  proto:    sctp\n"

@@ -26,7 +26,7 @@ static struct clatch_event violation(void)
 }
 
 #define EVENT(name) "{\"time\":\"2026-01-31T12:00:00.123456Z\",\"event\":\"" name "\",\"latch\":17,"
-#define NO_ADDRS "\"src\":null,\"dst\":null}"
+#define NO_ADDRS "\"src\":null,\"dst\":null,\"local_id\":null,\"peer_id\":null}"
 
 #define COMPARED "\"expected\":[" GCM "],\"got\":[" GCM_WITHOUT_ADDRS NO_ADDRS "]"
 #define MISMATCH                                                                                   \

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "addr.h"
 #include "sa_set.h"
@@ -115,6 +116,8 @@ static void test_every_part_makes_a_class(void **state)
 	OTHER(other.selector.ifindex = 1);
 	OTHER(other.mark = 1);
 	OTHER(other.mark_mask = 1);
+	OTHER(other.sa.who.local_id = 1);
+	OTHER(other.sa.who.peer_id = 1);
 #undef OTHER
 	sa_set_free(set);
 }
@@ -130,6 +133,8 @@ static void test_noise_makes_no_class(void **state)
 	((char *)&sa.selector)[offsetof(struct xfrm_selector, proto) + 1] = 0x5a;
 	sa.selector.user = 1000;
 	sa.sa.spi = 99;
+	sa.sa.key_tag = 99;
+	sa.sa.told_us = 99;
 	sa.count = 99;
 	assert_int_equal(put(set, 2, &sa), 0);
 	sa_set_free(set);
@@ -271,6 +276,65 @@ static void test_many(void **state)
 	assert_true(seconds() - begun < 10);
 }
 
+/* Each SA has a number, another one at its SPI another; who is at its ends belongs to its class. */
+static void test_born_and_told(void **state)
+{
+	const struct clatch_who db1 = { .local_id = 1, .peer_id = 2 };
+	struct sa_class sa = make_sa("10.9.0.2", 7);
+	const struct clatch_sa_key key = { 1, sa.sa.dst, htonl(1), IPPROTO_ESP };
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	assert_int_equal(sa_set_born(set, &key), 0);
+	assert_null(sa_set_find(set, &key));
+	assert_int_equal(sa_set_tell(set, &key, 42, db1), 0);
+	sa.sa.key_tag = 42;
+	assert_int_equal(put(set, 1, &sa), 1);
+	assert_int_equal(sa_set_born(set, &key), 1);
+	assert_true(sa_set_has_unknown(set, 0));
+	assert_false(sa_set_has_unknown(set, 1));
+	assert_int_equal(sa_set_tell(set, &key, 43, db1), 0); /* of another SA */
+	assert_true(sa_set_has_unknown(set, 0));
+	assert_int_equal(sa_set_tell(set, &key, 42, db1), 1);
+	assert_int_equal(sa_set_find(set, &key)->sa.who.peer_id, 2);
+	assert_false(sa_set_has_unknown(set, 0));
+	sa.sa.who = db1;
+	assert_int_equal(put(set, 1, &sa), 0);
+	assert_int_equal(sa_set_born(set, &key), 1);
+	sa.sa.key_tag = 43;
+	put(set, 1, &sa);
+	put(set, 1, &sa); /* told of twice */
+	assert_int_equal(sa_set_born(set, &key), 2);
+	assert_int_equal(sa_set_last_born(set), 2);
+	assert_int_equal(sa_set_find(set, &key)->newest, 2);
+	sa_set_free(set);
+}
+
+/* What is told of again, also as another class's, is as old as it was. */
+static void test_age(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	const struct clatch_sa_key first = { 1, sa.sa.dst, htonl(1), IPPROTO_ESP };
+	struct sa_class other = sa;
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	assert_int_equal(sa_set_age_us(set, &first), 0);
+	put(set, 1, &sa);
+	put(set, 2, &sa);
+	usleep(300000);
+	put(set, 1, &sa);
+	assert_int_equal(sa_set_find(set, &first)->newest, 2);
+	assert_in_range(sa_set_age_us(set, &first), 300000, 60000000);
+	sa_set_tell(set, &first, sa.sa.key_tag, (struct clatch_who){ 1, 2 });
+	assert_int_equal(sa_set_find(set, &first)->newest, 1);
+	other.sa.key_tag = 99; /* another SA */
+	put(set, 1, &other);
+	assert_in_range(sa_set_age_us(set, &first), 0, 299999);
+	assert_int_equal(sa_set_find(set, &first)->newest, 3);
+	sa_set_free(set);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +345,8 @@ int main(void)
 		cmocka_unit_test(test_joins_another_class),
 		cmocka_unit_test(test_dump),
 		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_born_and_told),
+		cmocka_unit_test(test_age),
 		cmocka_unit_test(test_many),
 	};
 
