@@ -19,10 +19,11 @@ LOADER = os.environ.get("CLATCH_LOADER", os.path.join(HERE, "../../build/clatch-
 LOADER = os.path.realpath(LOADER)
 BPFFS = "/sys/fs/bpf"
 PREFIX = f"clatch-test-{os.getpid()}"
+HOOKS = 10  # of a cgroup
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
 META = "<QIIIIQ"  # struct clatch_meta
-MAGIC, LAYOUT = 0x68637461632e3031, 2
+MAGIC, LAYOUT = 0x68637461632e3031, 5
 
 
 def run(*words, **options):

@@ -9,7 +9,7 @@ import signal
 import socket
 import unittest
 
-from native import Case, REASONS, run, set_up_module
+from native import HOOKS, Case, REASONS, run, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -50,7 +50,7 @@ class Attaching(Case):
                 status = self.status()
                 self.assertEqual((status["cgroups"], status["devices"]), ([self.cgroup], ["c0"]))
                 self.assertEqual(self.cgroup_programs(other), [])
-                self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+                self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
                 self.assertNotIn("clsact", self.qdiscs("c1"))
 
     def test_nothing_loaded(self):
@@ -81,7 +81,7 @@ class Attaching(Case):
         self.assertIn(f"{number} (an id; removed since)", self.ok("status"))
         self.ok("detach", "--gone")
         self.assertEqual(self.status()["gone"], {"cgroups": [], "devices": []})
-        self.assertEqual(len(os.listdir(f"{self.dir}/links")), 6)
+        self.assertEqual(len(os.listdir(f"{self.dir}/links")), HOOKS)
 
     def test_device_that_was_removed(self):
         self.load("--dev", "c0", "--dev", "c1")

@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from native import BPFFS, Case, LOADER, REASONS, hex_bytes, must, run, set_up_module
+from native import BPFFS, HOOKS, Case, LOADER, REASONS, hex_bytes, must, run, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -31,10 +31,11 @@ class Loading(Case):
         self.assertEqual(status, {
             "loaded": True, "mode": "enforce", "cgroups": [self.cgroup], "devices": ["c0"],
             "gone": {"cgroups": [], "devices": []}, "latches": 0, "listeners": 0, "broken": 0,
-            "max_latches": 65536, "daemon": False})
+            "max_latches": 65536, "rules": 0, "daemon": False, "kept_back": 0})
         self.assertEqual(sorted(self.cgroup_programs(self.cgroup)), sorted([
             "clatch_ingress", "clatch_egress", "clatch_sockops", "clatch_connect4",
-            "clatch_connect6", "clatch_sock_release"]))
+            "clatch_connect6", "clatch_sendmsg4", "clatch_sendmsg6", "clatch_setsockopt",
+            "clatch_getsockopt", "clatch_sock_release"]))
         self.assertEqual(self.filters("c0", "ingress"), ["clatch_tc_ingress"])
         self.assertEqual(self.filters("c0", "egress"), ["clatch_tc_egress"])
         self.ok("unload")
@@ -116,7 +117,7 @@ class Loading(Case):
         self.assertEqual(self.filters("c0", "ingress"), ["clatch_tc_ingress"] * 2)
         self.ok("unload")
         self.assertEqual(self.filters("c0", "ingress"), ["clatch_tc_ingress"])
-        self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
         status = json.loads(self.ok("status", "--json", bpffs=other))
         self.assertEqual((status["cgroups"], status["devices"]), ([self.cgroup], ["c0"]))
         self.ok("unload", bpffs=other)
@@ -236,7 +237,7 @@ class HalfWay(Case):
         self.fails(1, f"Couldn't attach to cgroup '{child}': not permitted", "attach",
                    "--dev", "c0", "--cgroup", child)
         self.assertEqual(self.status()["cgroups"], [self.cgroup])
-        self.assertEqual(len(os.listdir(f"{self.dir}/links")), 6)
+        self.assertEqual(len(os.listdir(f"{self.dir}/links")), HOOKS)
         self.assertNotIn("clsact", self.qdiscs("c0"))
 
     def test_what_a_killed_load_left(self):
@@ -248,7 +249,7 @@ class HalfWay(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("warning: Removing what", done.stderr)
         self.assertEqual(self.filters("c0", "ingress"), ["clatch_tc_ingress"])
-        self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
         os.unlink(f"{self.dir}/clatch_meta")
         self.ok("unload")
         self.nothing_is_left()
@@ -260,7 +261,7 @@ class HalfWay(Case):
         self.inside("tc", "filter", "del", "dev", "c0", "egress")
         self.assertEqual(self.status()["gone"]["devices"], ["c0"])
         self.ok("attach", "--cgroup", self.cgroup, "--dev", "c0")
-        self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
         for side in ["ingress", "egress"]:
             self.assertEqual(self.filters("c0", side), [f"clatch_tc_{side}"])
         self.ok("unload")

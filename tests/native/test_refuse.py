@@ -7,7 +7,8 @@ import struct
 import tempfile
 import unittest
 
-from native import BPFFS, Case, LAYOUT, LOADER, MAGIC, hex_bytes, mounts, must, run, set_up_module
+from native import (BPFFS, HOOKS, Case, LAYOUT, LOADER, MAGIC, hex_bytes, mounts, must, run,
+                    set_up_module)
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -111,7 +112,7 @@ class Refusing(Case):
                     self.fails(1, f"Couldn't {verb}: not permitted, {text} missing", verb, *words,
                                netns=False, wrap=[*enter, "--bounding-set", drop])
                     self.assertEqual(self.status(), before)
-                    self.assertEqual(len(self.cgroup_programs(self.cgroup)), 6)
+                    self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
         self.ok("unload")
 
     def test_kernel_without_a_feature(self):

@@ -17,7 +17,7 @@ OUT_CLEAR, DEAD_PEER = 1, 16
 DEMANDED, POLICED_IN = 8, 16
 TUPLE = "<Q16s16sHHI"
 HEAD = "<QQQQQIIII"  # struct clatch_latch up to its sides
-SIDE = "<64xQ16s16sHHIIIQQQ24x"
+SIDE = "<80xII16s16sHHIQQQ24x"
 TAIL = "<16xII"
 
 
@@ -26,7 +26,7 @@ def v4(addr):
 
 
 def side(mark=0, ifindex=0, packets=0):
-    return struct.pack(SIDE, 0, bytes(16), bytes(16), 0, 0, mark, ifindex, 0, packets, 0, 0)
+    return struct.pack(SIDE, 0, mark, bytes(16), bytes(16), 0, 0, ifindex, packets, 0, 0)
 
 
 class Shown(Case):
@@ -85,7 +85,9 @@ class Shown(Case):
         self.assertNotEqual(shown["changed"], shown["since"])
         self.assertNotIn("sockets", shown)
         listed = {x["id"]: x for x in json.loads(self.ok("list", "--json"))["latches"]}[2]
-        for key in ("netns", "policed"):
+        self.assertEqual(shown["identity"], "reqid")
+        for key in ("netns", "policed", "asked", "identity", "local_certificate", "certificate",
+                    "channel_binding"):
             del shown[key]
         for way in ("in", "out"):
             del shown[way]["mark"], shown[way]["ifindex"]

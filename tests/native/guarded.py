@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tests with sockets of the guarded cgroup, and a peer in a network namespace of its own."""
+
+import contextlib
+import ipaddress
+import os
+import tempfile
+
+from native import Case, must
+from test_close import netns_of
+
+# What may protect, as far as can be known before: of this mark no packet is.
+MAY_PROTECT = ("src", "0.0.0.0/0", "dst", "0.0.0.0/0", "dir", "out", "mark", "7", "mask", "7",
+               "tmpl", "proto", "esp", "mode", "transport")
+
+
+class GuardedCase(Case):
+    OWN, PEER = "10.7.0.1", "10.7.0.2"
+    OWN6, PEER6 = "fd07::1", "fd07::2"
+
+    def setUp(self):
+        super().setUp()
+        self.files = tempfile.TemporaryDirectory()
+        self.addCleanup(self.files.cleanup)
+        self.peer = self.netns + "-peer"
+        must("ip", "netns", "add", self.peer)
+        self.addCleanup(must, "ip", "netns", "del", self.peer)
+        self.inside("ip", "link", "set", "c1", "netns", self.peer)
+        for netns, dev, addresses in ((self.netns, "c0", (self.OWN, self.OWN6)),
+                                      (self.peer, "c1", (self.PEER, self.PEER6))):
+            for address in addresses:
+                length = 24 if "." in address else 64
+                must("ip", "-n", netns, "address", "add", f"{address}/{length}", "dev", dev,
+                     *([] if "." in address else ["nodad"]))
+            must("ip", "-n", netns, "link", "set", dev, "up")
+
+    def file(self, text, name="policy.conf"):
+        path = f"{self.files.name}/{name}"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def put_in_force(self, text):
+        self.assertEqual(self.ok("policy", "load", self.file(text)), "")
+
+    @contextlib.contextmanager
+    def guarded(self, cgroup=None):
+        """Sockets made in here are of the guarded cgroup, and of the host that it is on."""
+        with open("/proc/self/cgroup", encoding="utf-8") as lines:
+            home = [line.split(":")[2].strip() for line in lines if line.startswith("0:")][0]
+        top = os.path.dirname(self.cgroup)
+        with open(f"{cgroup or self.cgroup}/cgroup.procs", "w", encoding="utf-8") as procs:
+            procs.write("0")
+        try:
+            with netns_of(self.netns):
+                yield
+        finally:
+            with open(f"{top}{home}/cgroup.procs", "w", encoding="utf-8") as procs:
+                procs.write("0")
+
+    def policy(self, *words):
+        """One of the host's SPD."""
+        self.inside("ip", "xfrm", "policy", "add", *words)
+
+    @staticmethod
+    def is_v6(address):
+        return ipaddress.ip_address(address).version == 6
