@@ -99,7 +99,7 @@ SAS = [
     *added_sa("SA of this transport", f"{STRONGER} sel {{near_far}} proto {{upper}}",
               ("aead_key_bits",)),
     Row("SA that expires",
-        (f"state add {{ends}} proto esp spi 0x5001 {STRONGER} limit time-hard 3",), (), "in",
+        (f"state add {{ends}} proto esp spi 0x5001 {STRONGER} limit time-hard 6",), (), "in",
         "sa-conflict", "sa-mismatch", ("aead_key_bits",)),
 ]
 HARMLESS = [

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -22,6 +23,7 @@ WAIT = 20.0  # seconds: emulated machines are slow; every wait ends at its event
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 3
 ESP, AH, TCP, UDP = 50, 51, 6, 17
+PROTOS = {TCP: "tcp", UDP: "udp", socket.IPPROTO_SCTP: "sctp"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,18 +56,19 @@ def wait_for(what, true, seconds=WAIT):
         time.sleep(0.02)
 
 
-def segment(source, target, flags):
-    """A bare TCP segment from one (address, port) to another."""
+def segment(source, target, flags, seq=1, ack=1, data=b""):
+    """A TCP segment without options from one (address, port) to another."""
     def checksum(data):
         total = sum(struct.unpack(f"!{len(data) // 2}H", data))
         while total >> 16:
             total = (total & 0xffff) + (total >> 16)
         return ~total & 0xffff
 
-    head = struct.pack("!HHIIBBHHH", source[1], target[1], 1, 1, 5 << 4, flags, 1000, 0, 0)
+    head = struct.pack("!HHIIBBHHH", source[1], target[1], seq, ack, 5 << 4, flags, 1000, 0, 0)
     pseudo = socket.inet_aton(source[0]) + socket.inet_aton(target[0])
-    total = checksum(pseudo + struct.pack("!HH", TCP, len(head)) + head)
-    return head[:16] + struct.pack("!H", total) + head[18:]
+    length = len(head) + len(data)
+    total = checksum(pseudo + struct.pack("!HH", TCP, length) + head + data + bytes(length % 2))
+    return head[:16] + struct.pack("!H", total) + head[18:] + data
 
 
 class Host:
@@ -84,6 +87,19 @@ class Host:
     def ip(self, *lines):
         """Runs lines of ip(8), all in one process."""
         run("ip", "-n", self.name, "-batch", "-", input="\n".join(lines) + "\n")
+
+    def lines_of_inner(self):
+        """For ip(): the network behind this host."""
+        return ("link set lo up", "link add inner type dummy", "link set inner up",
+                f"addr add {self.inner4}/24 dev inner",
+                f"addr add {self.inner6}/64 dev inner nodad")
+
+    def lines_of_link(self, other):
+        """For ip(): the link to the other host, and what is behind that one."""
+        return (f"link set {self.dev} up", f"addr add {self.v4}/24 dev {self.dev}",
+                f"addr add {self.v6}/64 dev {self.dev} nodad",
+                f"route add {other.net4} via {other.v4} src {self.inner4}",
+                f"route add {other.net6} via {other.v6} src {self.inner6}")
 
     def run(self, *words, **more):
         return run("nsenter", f"--net=/run/netns/{self.name}", *words, **more)
@@ -124,23 +140,16 @@ class Lab:
         self.a, self.b = Host(self, "a", 1), Host(self, "b", 2)
         self.a.ip(f"link add {self.a.dev} type veth peer name {self.b.dev} netns {self.b.name}")
         for host, other in ((self.a, self.b), (self.b, self.a)):
-            host.ip("link set lo up", f"link set {host.dev} up",
-                    f"addr add {host.v4}/24 dev {host.dev}",
-                    f"addr add {host.v6}/64 dev {host.dev} nodad",
-                    "link add inner type dummy", "link set inner up",
-                    f"addr add {host.inner4}/24 dev inner",
-                    f"addr add {host.inner6}/64 dev inner nodad",
-                    f"route add {other.net4} via {other.v4} src {host.inner4}",
-                    f"route add {other.net6} via {other.v6} src {host.inner6}")
+            host.ip(*host.lines_of_inner(), *host.lines_of_link(other))
         self.cgroup = f"{cgroup2_mount()}/{self.name}"
         os.mkdir(self.cgroup)
 
     @contextlib.contextmanager
-    def guarded(self):
-        """Sockets made inside belong to the guarded cgroup."""
+    def guarded(self, cgroup=None):
+        """Sockets made inside belong to the guarded cgroup, or to another one."""
         with open("/proc/self/cgroup") as groups:
             home = [g.strip().split("::")[1] for g in groups if "::" in g][0]
-        self._enter(self.cgroup)
+        self._enter(cgroup or self.cgroup)
         try:
             yield
         finally:
@@ -377,10 +386,16 @@ class Guard:
             *(f"{byte:02x}" for byte in key), "value", "hex", *(f"{byte:02x}" for byte in value))
 
     def demand_protection(self, proto, demanded=True):
-        """Rule 0: all of a transport, require ipsec.  include/clatch/rule.h has the layout."""
-        rule = struct.pack("=32s16s16sBBBBHHHHB3x", b"all", bytes(16), bytes(16), 0, 0, proto, 1,
-                           0, 65535, 0, 65535, 1)
-        self.update("clatch_rules", bytes(4), rule if demanded else bytes(len(rule)))
+        """One rule for all of a transport, require ipsec; or none.  Whether the SPD protects is not
+        known before the first packet: else connect() would fail at once."""
+        for anywhere in ("0.0.0.0/0", "::/0") if demanded else ():
+            self.lab.a.ip(f"xfrm policy update src {anywhere} dst {anywhere} dir out mark 7 mask 7 "
+                          "tmpl proto esp mode transport")
+        rules = f"[rule all]\nproto = {PROTOS[proto]}\nrequire = ipsec\n" if demanded else ""
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write(rules)
+            file.flush()
+            self.loader("policy", "load", file.name)
 
     def close(self):
         if self.process:

@@ -127,6 +127,26 @@ class Adopt(Case):
             guard.wait_event(event="violation", reason="table-full", verdict="drop")
             first.exchange(b"the latched one goes on")
 
+    def test_table_full_under_a_rule(self):
+        """No latch, no connection: a SYN in clear does not leave for want of room either."""
+        self.protect(UDP)
+        with Guard(self.lab, "--max-latches", "1") as guard:
+            self.connect("udp").exchange()
+            guard.demand_protection(6)  # TCP
+            listener = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self.addCleanup(listener.close)
+            listener.bind((self.lab.b.v4, 0))
+            listener.listen()
+            with self.lab.guarded():
+                client = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+            event = guard.wait_event(event="violation", proto="tcp", direction="out")
+            self.assertEqual((event["reason"], event["verdict"], event["latch"]),
+                             ("table-full", "drop", None))
+            self.assertEqual(self.wire.ports("tcp", listener.getsockname()[1]), [])
+
     def sas(self, guard):
         dump = run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_sas").stdout
         cookie = self.lab.a.netns_cookie()  # of others run has the SAs too

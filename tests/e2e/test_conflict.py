@@ -349,12 +349,25 @@ class Before(ConflictCase):
         self.check_works(connection, latch, held=True)
 
     def test_client(self):
+        """Broken by its SYN, or by the answer: it may be before the peer has accepted it."""
         self.protect(BASE)
-        connection = self.connect()
+        listener = self.new_socket(host=self.lab.b)
+        listener.bind((self.lab.b.v4, 0))
+        listener.listen()
+        client = self.new_socket()
+        client.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            client.connect(listener.getsockname())
         latch = self.soon_broken()
-        self.wire.clear()
-        self.check_halted(connection, latch)
-        self.well_again(connection, latch)
+        self.lab.a.ip(self.undo)
+        self.restored(latch)
+        listener.settimeout(20)
+        accepted = self.accept(listener)
+        accepted.settimeout(20)
+        client.settimeout(20)
+        client.send(b"hello")
+        self.assertEqual(accepted.recv(100), b"hello")
+        self.assertEqual(self.show(latch)["state"], "ESTABLISHED")
 
     def test_udp(self):
         self.protect(UDP)

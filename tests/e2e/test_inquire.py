@@ -37,7 +37,7 @@ class Inquire(EndsCase):
             return {"sa": [{"proto": "esp", "mode": "transport", "aead": "rfc4106(gcm(aes))",
                             "aead_key_bits": 128, "icv_bits": 128, "esn": False, "replay": True,
                             "encap": None, "reqid": 7, "if_id": 0, "spi": f"{spi:#010x}",
-                            "src": src, "dst": dst}],
+                            "src": src, "dst": dst, "local_id": None, "peer_id": None}],
                     "violations": 0, "mark": 0, "ifindex": index}
 
         a, b = self.lab.a.v4, self.lab.b.v4
@@ -47,7 +47,8 @@ class Inquire(EndsCase):
             "causes": [], "adopted": False, "demanded": False, "rule": None, "listener": None,
             "in": side(FIRST[1], b, a), "out": side(FIRST[0], a, b), "local_id": None,
             "peer_id": None, "netns": self.lab.a.netns_cookie(),
-            "policed": {"in": True, "out": True}})
+            "policed": {"in": True, "out": True}, "asked": None,
+            "identity": "reqid", "local_certificate": None, "certificate": None, "channel_binding": None})
 
     def test_counters(self):
         connection, latch, shape = self.latched(BASE, "udp")

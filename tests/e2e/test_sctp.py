@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import errno
 import select
+import signal
 import socket
 import struct
 import types
@@ -244,7 +245,9 @@ class Ends(SctpCase):
         self.exchange(a, b, b"protected later")
         latch = self.wait_all(a, "ESTABLISHED")[0]
         self.assertTrue(latch["adopted"])
-        self.assertFalse([e for e in self.guard.events if e["event"] == "violation"])
+        # the peer's IPsec comes a moment later than ours: a SACK of it may still have been in clear
+        self.assertFalse([e for e in self.guard.events
+                          if e["event"] == "violation" and e["direction"] == "out"])
 
     def test_listener(self):
         """Its latch is made at the first protected INIT, as no hook sees SCTP's listen()."""
@@ -384,10 +387,13 @@ class Ends(SctpCase):
         b.send(b"in, after the close")
         self.violation(latch, "broken", "out")
         self.violation(latch, "broken", "in")
+        wait_for("its retransmission to be stopped",
+                 lambda: self.latch(a)["out"]["violations"] > 1)
+        # Once it is dead, the peer's own retransmissions are answered, as any stranger's.
+        self.assertEqual(self.wire.spis(), set())
         with self.assertRaises(OSError) as died:
             a.recv(100)
         self.assertEqual(died.exception.errno, errno.ETIMEDOUT)
-        self.assertEqual(self.wire.spis(), set())
         self.assert_nothing_in_clear()
         self.none_is_left()
 
@@ -591,6 +597,16 @@ class Multihomed(SctpCase):
         self.assertEqual(self.show(other)["out"]["violations"], 0)
         self.assert_nothing_in_clear()
 
+    def test_another_run_takes_over(self):
+        """Whatever it can find out of the association: a live pair keeps its latch."""
+        a, b, first, other = self.associated()
+        self.addCleanup(self.guard.forget)
+        self.guard.end_run(signal.SIGKILL)
+        self.guard.start_run()
+        self.exchange(a, b, b"as before")
+        self.assertEqual({x["id"] for x in self.latches(a)}, {first["id"], other["id"]})
+        self.assertFalse([e for e in self.guard.events if e["event"] == "closed"])
+
     def test_failover_of_a_client(self):
         self.check_failover(False)
 
@@ -677,7 +693,7 @@ class Multihomed(SctpCase):
             self.none_is_left()
 
 
-del SctpCase, WaysCase  # bases, not tests
+del WaysCase  # a base, not a test
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

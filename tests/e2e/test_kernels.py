@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tests of the running kernel, from tests/native, that must hold on Debian's kernels as well."""
+
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "native"))
+
+import native  # noqa: E402
+import test_connect  # noqa: E402
+import test_option_values  # noqa: E402
+
+setUpModule = native.set_up_module  # pylint: disable=invalid-name
+
+
+class Known(test_connect.Known):
+    pass
+
+
+class Exempt(test_connect.Exempt):
+    pass
+
+
+class Datagrams(test_connect.Datagrams):
+    pass
+
+
+class Take(test_option_values.Take):
+    pass
+
+
+class Others(test_option_values.Others):
+    pass
+
+
+class Bounds(test_option_values.Bounds):
+    pass
+
+
+class Off(test_option_values.Off):
+    pass
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
