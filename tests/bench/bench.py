@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import sys
+import tempfile
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
@@ -18,6 +19,7 @@ import ipsec  # noqa: E402
 from lab import Guard, Lab, run  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
+SPIS = 0x1001, 0x2001
 ROUNDS = int(os.environ.get("ROUNDS", "400"))
 
 
@@ -36,6 +38,21 @@ def empty_pair(lab):
 
 
 @contextlib.contextmanager
+def identity(lab):
+    """Both ends are known by name, and a rule asks for them: else nothing would pass."""
+    with Guard(lab, dev=False, follow=False) as guard, tempfile.NamedTemporaryFile("w") as rules:
+        rules.write("[rule all]\nproto = udp\nrequire = ipsec\npeer-id = *.example\n")
+        rules.flush()
+        guard.loader("policy", "load", rules.name)
+        for spi, host in zip(SPIS, (lab.b, lab.a)):
+            guard.loader("identity", "add", "--spi", hex(spi), "--dst", host.v4,
+                         "--local-id", "app3.example", "--peer-id", "db1.example")
+        yield
+        if any(guard.counters().values()):
+            raise RuntimeError(f"refused: {guard.counters()}")
+
+
+@contextlib.contextmanager
 def nft(lab):
     lab.a.run("nft", "-f", HERE / "latch.nft")
     yield
@@ -46,6 +63,7 @@ CASES = {
     "none": contextlib.nullcontext,
     "empty": empty_pair,
     "clatch": lambda lab: Guard(lab, dev=False, follow=False),
+    "clatch_identity": identity,
     "clatch_dev": lambda lab: Guard(lab, follow=False),
     "nft": nft,
 }
@@ -60,11 +78,11 @@ def main(out):
     shape = ipsec.Shape(suite=ipsec.NULL_BOTH, upper="udp")
     result = {}
     with Lab() as lab:
-        ipsec.install(lab, shape)
+        ipsec.install(lab, shape, SPIS)
         for name, case in CASES.items():
             with case(lab):
                 result[name] = round_trip(lab)
-            print(f"  {name:12} {result[name]:8,}  +{result[name] - result['none']:,}", flush=True)
+            print(f"  {name:15} {result[name]:8,}  +{result[name] - result['none']:,}", flush=True)
     pathlib.Path(out).write_text(json.dumps({"round_trip": result}) + "\n")
 
 

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What rekeys and reauthentications of two strongSwan daemons do to a connection that is never
+still, with clatch and without: to a stream at full speed, each way, and to a ping-pong.
+
+Run by scripts/bench in the instruction-counted machine, where 1 ns is 1 instruction.  Both hosts
+are on its one CPU, and both daemons: throughput is what all of them together take for a byte.
+
+Laps of a fixed number of bytes are timed, with one rekey at the start of each; no lap is timed
+while the results of the last are fetched.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import select
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+import ike  # noqa: E402
+from lab import ESP, ETH_P_ALL, Connection, Guard, Lab, wait_for  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
+REKEYS = int(os.environ.get("REKEYS", "100"))  # and a fifth as many reauthentications
+ROUNDS = 2  # the cases take turns
+QUIET = 6  # laps without a rekey before those with one
+LISTED = 8  # laps; SAs that were replaced stay for seconds
+LINES = 8  # of pump, a lap
+CASES = "none", "clatch"
+# What one line of pump stands for, and the share of the rekeys.
+WAYS = {"out": (512 << 10, 2), "in": (512 << 10, 2), "ping": (200, 5)}
+BUFFER = 128 << 10  # of both sockets of a stream: else TCP's tuning is what is measured
+SETTINGS = {"daemon": {"make_before_break": "yes"}, "child": {"start_action": "trap"}}
+SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
+
+Lap = collections.namedtuple("Lap", "bytes ns gap_ns")
+
+
+class Changeovers:
+    """From the last packet on the wire under one of the guarded host's outbound SAs to the first
+    under the next, in microseconds."""
+
+    def __init__(self, host):
+        self.sock = host.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self.sock.bind((host.dev, ETH_P_ALL))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.sock.setblocking(False)
+        self.spi, self.last, self.took = None, 0, []
+
+    def read(self):
+        try:
+            while True:
+                frame, control, _, address = self.sock.recvmsg(64, 64)
+                if address[2] == socket.PACKET_OUTGOING and frame[23] == ESP:
+                    self._packet(frame[34:38], *struct.unpack("qq", control[0][2]))
+        except BlockingIOError:
+            pass
+
+    def _packet(self, spi, seconds, nanoseconds):
+        now = seconds * 10**6 + nanoseconds // 1000
+        if self.spi not in (None, spi):
+            self.took.append(now - self.last)
+        self.spi, self.last = spi, now
+
+    def close(self):
+        self.read()
+        self.sock.close()
+
+
+class Pump:
+    """tests/bench/pump.c on a connection."""
+
+    def __init__(self, lab, way):
+        self.connection = Connection(lab, timeout=60)
+        ends = self.connection.a, self.connection.b
+        ends = ends[::-1] if way == "in" else ends
+        for sock, option in zip(ends, (socket.SO_SNDBUF, socket.SO_RCVBUF)):
+            sock.settimeout(None)
+            if way != "ping":
+                sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        fds = [sock.fileno() for sock in ends]
+        words = "ping" if way == "ping" else "stream", *fds, WAYS[way][0]
+        self.process = subprocess.Popen([str(w) for w in (BUILD / "pump", *words)], pass_fds=fds,
+                                        stdout=subprocess.PIPE)
+
+    def _line(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the connection has ended")
+        return [int(word) for word in line.split()]
+
+    def lap(self, act):
+        """Times LINES lines; @act at the first."""
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            self._line()
+        began, start, _ = self._line()
+        act()
+        lines = [self._line() for _ in range(LINES)]
+        return Lap(lines[-1][0] - began, lines[-1][1] - start, max(line[2] for line in lines))
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.connection.close()
+
+
+class Bench:
+    def __init__(self, lab, daemons):
+        self.lab = lab
+        self.own = daemons.start(lab.a, ike.GUARDED, **SETTINGS)
+        self.peer = daemons.start(lab.b, ike.PEER, **SETTINGS)
+        self.peer.initiate()
+        self.laps = collections.defaultdict(list)  # (case, way, what)
+        self.changeovers = collections.defaultdict(list)  # case
+        self.told = {}  # SPI of an SA made meanwhile: microseconds
+        self.count = collections.Counter()
+
+    def settle(self):
+        """charon reauthenticates nothing while it keeps SAs that were rekeyed."""
+        wait_for("rekeyed SAs to go", lambda: len(self.own.sas()) == len(self.peer.sas()) == 1)
+
+    def change(self, pump, act):
+        """A lap during which all SAs are replaced."""
+        def newest():
+            return max(child for _, child, _, _ in self.own.sas())
+
+        last = newest()
+        lap = pump.lap(act)
+        self.count["late"] += newest() == last
+        wait_for("new SAs", lambda: newest() > last)
+        return lap
+
+    def listed(self, guard):
+        return {sa["spi"]: sa["told_after_us"]
+                for sa in guard.json("identity", "list")["identities"]}
+
+    def note(self, guard, before):
+        self.told.update((spi, told) for spi, told in self.listed(guard).items()
+                         if spi not in before)
+
+    def block(self, case, way, guard):
+        share = ROUNDS * WAYS[way][1]
+        pump = Pump(self.lab, way)
+        latch = guard and wait_for("the latch", lambda: (latch := guard.latch(pump.connection)) and
+                                   latch["peer_id"] == ike.PEER and latch)
+        before = self.listed(guard) if guard else {}
+        wire = Changeovers(self.lab.a) if way == "ping" else None
+        acts = [("quiet", int)] * QUIET
+        acts += [("reauth", daemon.reauthenticate) for daemon in (self.own, self.peer)
+                 for _ in range(REKEYS // 5 // share // 2)]
+        acts += [("rekey", daemon.rekey) for _ in range(REKEYS // share // 2)
+                 for daemon in (self.own, self.peer)]
+        for number, (what, act) in enumerate(acts):
+            lap = pump.lap(act) if what == "quiet" else self.change(pump, act)
+            self.laps[case, way, what].append(lap)
+            if wire:
+                wire.read()
+            if guard and number % LISTED == LISTED - 1:
+                self.note(guard, before)
+        if wire:
+            wire.close()
+            self.changeovers[case] += wire.took
+        if guard:
+            self.note(guard, before)
+            self.check(guard, latch, guard.latch(pump.connection))
+        pump.close()
+
+    def check(self, guard, before, after):
+        status = guard.json("status")
+        self.count["kept_back"] += status["kept_back"]
+        self.count["violations"] += sum(status["counters"].values())
+        self.count["events"] += sum(e["event"] != "latched" for e in guard.events)
+        self.count["resets"] += not after or (after["id"], after["state"]) != (
+            before["id"], "ESTABLISHED")
+
+    def run(self):
+        for _ in range(ROUNDS):
+            for way in WAYS:
+                for case in CASES:
+                    self.settle()
+                    if case == "none":
+                        self.block(case, way, None)
+                        continue
+                    with Guard(self.lab, follow=False) as guard:
+                        guard.start_run("--vici", self.own.vici, "--reset-after", "never")
+                        self.block(case, way, guard)
+
+    def result(self):
+        def rate(case, way, *whats):
+            laps = [lap for what in whats for lap in self.laps[case, way, what]]
+            return sum(lap.bytes for lap in laps) / sum(lap.ns for lap in laps) * 1000
+
+        def longest(case, way):
+            return max(lap.gap_ns for what in ("reauth", "rekey")
+                       for lap in self.laps[case, way, what]) / 1e6
+
+        def spread(values):
+            return {"count": len(values), "median": statistics.median(values), "max": max(values)}
+
+        found = {"rekeys": 0, "reauthentications": 0, **self.count}
+        for way in WAYS:
+            found["rekeys"] += len(self.laps["clatch", way, "rekey"])
+            found["reauthentications"] += len(self.laps["clatch", way, "reauth"])
+            found[way] = {
+                "longest_ms": {case: longest(case, way) for case in CASES},
+                "mb_s": {case: rate(case, way, "reauth", "rekey") for case in CASES},
+                "quiet_mb_s": {case: rate(case, way, "quiet") for case in CASES},
+            }
+        found["changeover_us"] = {case: spread(self.changeovers[case]) for case in CASES}
+        found["told_after_us"] = spread([told for told in self.told.values() if told is not None])
+        return found
+
+
+def show(found):
+    print(f"{found['rekeys']} rekeys, {found['reauthentications']} reauthentications with clatch, "
+          f"as many without:")
+    print(f"  {'':44} {'without':>8} {'clatch':>8}")
+    for way, text in (("out", "stream to the peer"), ("in", "stream from the peer")):
+        for key, what in (("mb_s", "a rekey each lap"), ("quiet_mb_s", "no rekey")):
+            none, clatch = (found[way][key][case] for case in CASES)
+            print(f"  {f'{text}, {what}, MB/s':44} {none:8.2f} {clatch:8.2f}  "
+                  f"ratio {clatch / none:.3f}")
+    for way in WAYS:
+        what = "longest round trip" if way == "ping" else f"longest pause of the stream {way}"
+        print(f"  {f'{what}, ms':44}", *(f"{found[way]['longest_ms'][case]:8.1f}"
+                                       for case in CASES))
+    for what in ("median", "max"):
+        print(f"  {f'from the old SA to the new on the wire, {what}, us':44}",
+              *(f"{found['changeover_us'][case][what]:8.0f}" for case in CASES))
+    told = found["told_after_us"]
+    print(f"  from `run`'s hearing of an SA to its identity known, us: median {told['median']:.0f}, "
+          f"max {told['max']}, of {told['count']} SAs")
+    print(f"  violations {found['violations']}, resets {found['resets']}, "
+          f"other events {found['events']}, packets kept back {found['kept_back']}, "
+          f"late {found['late']}")
+
+
+def wrong(found):
+    """What makes the measurement a failure."""
+    return [f"{found[what]} {what}" for what in ("violations", "resets", "events") if found[what]]
+
+
+def main(out):
+    with Lab() as lab, ike.Daemons(lab) as daemons:
+        bench = Bench(lab, daemons)
+        bench.run()
+    path = pathlib.Path(out)
+    found = bench.result()
+    show(found)
+    both = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**both, "rekey": found}) + "\n")
+    if wrong(found):
+        sys.exit("rekeys under load: " + ", ".join(wrong(found)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
