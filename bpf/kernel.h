@@ -320,11 +320,15 @@ void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 
 /*
  * Zero, which the verifier must not know.  Up to 6.6 it looks at a loop's function once, as it is
- * called first, and takes out what cannot be reached then: whatever is for a later round.
+ * called first, and takes out what cannot be reached then: whatever is for a later round.  Later
+ * ones look at it until nothing new comes: at once if anything may be there from the first, but
+ * round for round if it counts up from a known number.
  */
 static __always_inline __u32 unknown_zero(void)
 {
-	return bpf_get_smp_processor_id() ^ bpf_get_smp_processor_id();
+	static volatile __u32 zero;
+
+	return zero;
 }
 
 /*
