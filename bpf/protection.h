@@ -171,6 +171,7 @@ static __always_inline __u64 sad_find(const struct clatch_sa_key *key, struct ne
 
 	hash = (hash ^ (hash >> 10) ^ (hash >> 20)) & kread(net, xfrm.state_hmask);
 	bucket = (__u64)kread(net, xfrm.state_byspi) + hash * sizeof(struct hlist_head);
+	s.matches = unknown_zero();
 	s.node = (__u64)kread(kcast(struct hlist_head, bucket), first);
 	bpf_loop(SPI_CHAIN, sad_step, &s, 0);
 	return !s.node && s.matches == 1 ? s.found : 0;

@@ -171,7 +171,7 @@ static __always_inline void sctp_paths_begin(struct sctp_search *s)
 	s->head = (__u64)sctp_entry(s->walk.node) +
 		  bpf_core_field_offset(struct sctp_association, peer.transport_addr_list);
 	s->node = (__u64)kread(kcast(struct list_head, s->head), next);
-	s->found = 0;
+	s->found = unknown_zero();
 }
 
 static __always_inline struct sctp_transport *sctp_path(const struct sctp_search *s)
