@@ -133,6 +133,11 @@ static __always_inline void event_got(struct clatch_event *e, const struct sas *
 			sa_seen(&e->got[i], s->state[i], &s->table);
 }
 
+verified_once int sa_fields(const struct clatch_sa *expected, const struct clatch_sa *got)
+{
+	return expected && got ? clatch_fields(expected, got) : 0;
+}
+
 verified_once int event_fields(struct clatch_event *e)
 {
 	if (!e)
@@ -143,7 +148,7 @@ verified_once int event_fields(struct clatch_event *e)
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
 		if (i < e->expected_count && i < e->got_count)
-			e->fields |= clatch_fields(&e->expected[i], &e->got[i]);
+			e->fields |= sa_fields(&e->expected[i], &e->got[i]);
 	return 0;
 }
 

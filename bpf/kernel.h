@@ -318,6 +318,14 @@ void *bpf_rdonly_cast(void *obj, __u32 btf_id) __ksym;
 	})
 #endif
 
+/* A pointer as a number: functions that are verified once take no pointer into the kernel. */
+#define kaddress(ptr, field)                                                                       \
+	({                                                                                         \
+		__u64 address_ = 0;                                                                \
+		bpf_probe_read_kernel(&address_, sizeof(address_), &(ptr)->field);                 \
+		address_;                                                                          \
+	})
+
 /*
  * Zero, which the verifier must not know.  Up to 6.6 it looks at a loop's function once, as it is
  * called first, and takes out what cannot be reached then: whatever is for a later round.  Later

@@ -53,15 +53,16 @@ struct spd_search {
 		prefix_holds(&prefix_, (bits) + ((v4) ? 96 : 0), addr);                            \
 	})
 
-static __always_inline enum holds selector_holds(struct xfrm_policy *p,
-						 const struct clatch_tuple *t)
+/* Does the selector of the policy at @address hold?  An enum holds. */
+verified_once int selector_holds(__u64 address, const struct clatch_tuple *t)
 {
+	struct xfrm_policy *p = kcast(struct xfrm_policy, address);
 	__u32 v4 = kread(p, family) == AF_INET, bits = kread(p, selector.prefixlen_s);
 	__u32 proto = kread(p, selector.proto);
 	__be16 mask = kread(p, selector.sport_mask);
 	enum holds all = HOLDS;
 
-	if (v4 != is_v4(&t->remote) || (proto && proto != t->proto) ||
+	if (!t || v4 != is_v4(&t->remote) || (proto && proto != t->proto) ||
 	    ((kread(p, selector.dport) ^ bpf_htons(t->remote_port)) &
 	     kread(p, selector.dport_mask)) ||
 	    !selector_prefix(p, daddr, kread(p, selector.prefixlen_d), &t->remote, v4))
@@ -77,9 +78,10 @@ static __always_inline enum holds selector_holds(struct xfrm_policy *p,
 	return all;
 }
 
-static __always_inline void spd_weigh(struct spd_search *s, struct xfrm_policy *p)
+static __always_inline void spd_weigh(struct spd_search *s, __u64 address)
 {
-	enum holds all = selector_holds(p, s->tuple);
+	struct xfrm_policy *p = kcast(struct xfrm_policy, address);
+	enum holds all = selector_holds(address, s->tuple);
 	__u64 priority = kread(p, priority);
 
 	if (all == HOLDS_NOT)
@@ -94,17 +96,16 @@ static __always_inline void spd_weigh(struct spd_search *s, struct xfrm_policy *
 
 static long spd_step(__u32 index, struct spd_search *s)
 {
-	struct xfrm_policy *p;
+	__u64 address = s->node - bpf_core_field_offset(struct xfrm_policy, walk.all);
+	struct xfrm_policy *p = kcast(struct xfrm_policy, address);
 
 	(void)index;
 	if (!s->node || s->node == s->head)
 		return 1;
-	p = kcast(struct xfrm_policy,
-		  s->node - bpf_core_field_offset(struct xfrm_policy, walk.all));
-	s->node = (__u64)kread(p, walk.all.next);
+	s->node = kaddress(p, walk.all.next);
 	/* among the policies stand the places where dumps have got to */
 	if (!kread(p, walk.dead) && XFRM_POLICY_DIR(kread(p, index)) == XFRM_POLICY_OUT)
-		spd_weigh(s, p);
+		spd_weigh(s, address);
 	return 0;
 }
 
@@ -118,7 +119,7 @@ static __noinline bool spd_leaves(const struct clatch_tuple *tuple, __u64 addres
 	if (kread(kcast(struct sock, address), sk_policy[XFRM_POLICY_OUT]))
 		return false; /* a policy of its own goes before these */
 	s.head = (__u64)net + bpf_core_field_offset(struct net, xfrm.policy_all);
-	s.node = (__u64)kread(net, xfrm.policy_all.next);
+	s.node = kaddress(net, xfrm.policy_all.next);
 	s.protects = s.leaves = ~(__u64)unknown_zero();
 	bpf_loop(SPD_MAX_POLICIES, spd_step, &s, 0);
 	return s.node == s.head && (s.leaves < s.protects || s.protects == ~(__u64)0);
