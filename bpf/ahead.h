@@ -32,11 +32,14 @@ static __always_inline enum holds family_ahead(const struct clatch_rule *r,
 	return r->ipv6 ? holds(v4 || addr_known(&t->remote) || addr_known(&t->local), !v4) : HOLDS;
 }
 
-static __always_inline enum holds rule_ahead(const struct clatch_rule *r,
-					     const struct clatch_tuple *t)
+/* An enum holds. */
+verified_once int rule_ahead(const struct clatch_rule *r, const struct clatch_tuple *t)
 {
-	enum holds all = !r->proto || r->proto == t->proto ? HOLDS : HOLDS_NOT;
+	enum holds all;
 
+	if (!r || !t)
+		return HOLDS_NOT;
+	all = !r->proto || r->proto == t->proto ? HOLDS : HOLDS_NOT;
 	all = holds_both(all, family_ahead(r, t));
 	all = holds_both(all, ports_hold(r->local_port, t->local_port));
 	all = holds_both(all, ports_hold(r->remote_port, t->remote_port));
