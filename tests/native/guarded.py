@@ -3,10 +3,11 @@
 
 import contextlib
 import ipaddress
+import json
 import os
 import tempfile
 
-from native import Case, must
+from native import (BPFFS, LOADER, PREFIX, Case, assert_no_objects_but, must, our_objects, run)
 from test_close import netns_of
 
 # What may protect, as far as can be known before: of this mark no packet is.
@@ -65,3 +66,32 @@ class GuardedCase(Case):
     @staticmethod
     def is_v6(address):
         return ipaddress.ip_address(address).version == 6
+
+
+class SharedCase(GuardedCase):
+    """One instance for all tests of a class, as a load takes seconds in emulation; each has a
+    cgroup and network namespaces of its own, and begins without rules and latches."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shared = f"{BPFFS}/{PREFIX}-{cls.__name__}"
+        cls.addClassCleanup(assert_no_objects_but, our_objects())
+        must(LOADER, "load", "--bpffs", cls.shared)
+        cls.addClassCleanup(must, LOADER, "unload", "--bpffs", cls.shared)
+
+    def setUp(self):
+        super().setUp()
+        self.dir = self.shared
+        self.ok("attach", "--cgroup", self.cgroup)
+
+    def unload_quietly(self):
+        """In place of that, when the test's sockets are closed."""
+        self.loader("detach", "--cgroup", self.cgroup)
+        self.ok("policy", "load", "/dev/null")
+        latches = f"{self.shared}/clatch_latches"
+        for entry in json.loads(must("bpftool", "-j", "map", "dump", "pinned", latches)):
+            # a timer may be faster
+            run("bpftool", "map", "delete", "pinned", latches, "key", "hex",
+                *[byte.removeprefix("0x") for byte in entry["key"]])
+        must("ip", "netns", "del", self.netns)

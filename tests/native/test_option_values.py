@@ -19,7 +19,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../program"))
 
 import options as o  # noqa: E402
-from guarded import MAY_PROTECT, GuardedCase
+from guarded import MAY_PROTECT, SharedCase
 from native import HERE, must, run, set_up_module
 from test_close import netns_of
 
@@ -72,11 +72,7 @@ class Header(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
-class OptionCase(GuardedCase):
-    def setUp(self):
-        super().setUp()
-        self.load()
-
+class OptionCase(SharedCase):
     def socket(self, proto="tcp", family=socket.AF_INET, cgroup=None):
         with self.guarded(cgroup):
             one = socket.socket(family, KINDS[proto])
