@@ -44,6 +44,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 		return ingress_verdict(unreadable());
 	f.tuple.proto = sk->protocol;
 	sas_inbound(ctx, &f.sas);
+	flow_forget(&f, &p);
 
 	if (sk->protocol == IPPROTO_SCTP)
 		return ingress_verdict(sctp_ingress(ctx, sk, &f, &p));
@@ -96,6 +97,7 @@ int clatch_egress(struct __sk_buff *ctx)
 			return CGROUP_PASS; /* SYN-ACK: see tc egress */
 		sas_outbound(ctx, &f.sas, &f.tuple.remote, &p);
 	}
+	flow_forget(&f, &p);
 	if (sk->protocol == IPPROTO_SCTP)
 		return egress_verdict(sctp_egress(ctx, sk, &f, &p));
 	clear = !f.sas.count && !f.sas.unknown;

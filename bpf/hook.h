@@ -65,6 +65,17 @@ static __always_inline void flow_init(struct flow *f, struct packet *p, enum cla
 }
 
 /*
+ * The verifier forgets what it knows of a packet that was read: else it follows each way on for
+ * IPv4 and IPv6, each protocol, each number of SAs …  by itself.  Memory given to a function may be
+ * anything then.
+ */
+verified_once int flow_forget(struct flow *f, struct packet *p)
+{
+	asm volatile("" : : "r"(f), "r"(p) : "memory");
+	return 0;
+}
+
+/*
  * An xfrm interface (or the older vti) shows every packet first in clear; without an SA it drops
  * it, so this pass is no leak.
  */
