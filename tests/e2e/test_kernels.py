@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "native"
 import native  # noqa: E402
 import test_connect  # noqa: E402
 import test_option_values  # noqa: E402
+import test_verifier  # noqa: E402
 
 setUpModule = native.set_up_module  # pylint: disable=invalid-name
 
@@ -39,6 +40,10 @@ class Bounds(test_option_values.Bounds):
 
 
 class Off(test_option_values.Off):
+    pass
+
+
+class Verifier(test_verifier.Verifier):
     pass
 
 
