@@ -241,7 +241,7 @@ static bool named_after(const char *name, const char *id)
 	const char *at = strstr(name, id);
 	size_t length = strlen(id);
 
-	if (!at || (at != name && at[-1] != '-') || strstr(name, "conmon"))
+	if (!at || (at != name && !strchr("-:", at[-1])) || strstr(name, "conmon"))
 		return false;
 	at += length >= SHORT_ID ? length + strspn(at + length, "0123456789abcdef") : length;
 	return !*at || !strcmp(at, ".scope");
