@@ -21,7 +21,7 @@ int find_fail(struct found *f, int err, const char *format, ...)
 	return err;
 }
 
-/* Of a line of mountinfo, if it is a cgroup2 mount. */
+/* Of a line of mountinfo, if it is a cgroup2 mount that can be seen: others may cover it. */
 static bool parse_mount(const char *line, const char *root, struct find_mount *mount)
 {
 	char dir[PATH_MAX];
@@ -30,7 +30,9 @@ static bool parse_mount(const char *line, const char *root, struct find_mount *m
 		return false;
 	if (sscanf(line, "%*s %*s %*s %4095s %4095s", mount->part, dir) != 2)
 		return false;
-	return snprintf(mount->dir, PATH_MAX, "%s%s", root, dir) < PATH_MAX;
+	if (snprintf(mount->dir, PATH_MAX, "%s%s", root, dir) >= PATH_MAX)
+		return false;
+	return !access(mount->dir, F_OK);
 }
 
 int find_mount(const char *root, struct find_mount *mount, struct found *f)

@@ -228,7 +228,11 @@ static const char *attach_error(int error)
 		return "it has a filter of preference 1, and ours must go before it";
 	case EPERM:
 		return "not permitted: another BPF program there allows no others, or a capability "
-		       "is missing";
+		       "is missing (see: bpftool cgroup tree)";
+	case ENOTEMPTY:
+		return "the BPF program of somebody else on a cgroup above would not run here any "
+		       "more (BPF_F_ALLOW_OVERRIDE); guard that cgroup, or have it attached with "
+		       "BPF_F_ALLOW_MULTI (see: bpftool cgroup tree)";
 	default:
 		return strerror(-error);
 	}
