@@ -25,9 +25,9 @@ static void put_json(json **object)
 
 #define _cleanup_json_ __attribute__((cleanup(put_json)))
 
+/* None below /run/user: what is there may say any process, and be anybody's. */
 static const char *const state_files[] = {
 	"/run/crun/%s/status", /* podman, CRI-O */
-	"/run/user/*/crun/%s/status",
 	"/run/runc/%s/state.json",
 	"/run/containerd/runc/*/%s/state.json", /* containerd, Kubernetes */
 	"/run/containerd/io.containerd.runtime.v2.task/*/%s/init.pid",

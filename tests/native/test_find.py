@@ -154,11 +154,12 @@ class Others(GuardedCase):
         below = f"{self.cgroup}/below"
         os.mkdir(below)
         self.addCleanup(os.rmdir, below)
+        self.loader("load")
         for flags, text in ([], "allows no others"), (["override"], "would not run here any more"):
             with self.subTest(flags=flags):
                 self.foreign("attach", self.cgroup, *flags)
-                self.fails(1, text, "load", "--cgroup", below)
-                self.fails(1, "allows no others", "load", "--cgroup", self.cgroup)
+                self.fails(1, text, "attach", "--cgroup", below)
+                self.fails(1, "allows no others", "attach", "--cgroup", self.cgroup)
                 self.assertFalse(self.passes())
                 self.assertEqual(self.cgroup_programs(below), [])
                 self.foreign("detach", self.cgroup)

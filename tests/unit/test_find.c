@@ -71,8 +71,8 @@ static const struct runtime {
 	  "/machine.slice/libpod-" ID ".scope/container", "/run/crun/" ID "/status",
 	  "{\"pid\":42,\"process-start-time\":7,"
 	  "\"cgroup-path\":\"/machine.slice/libpod-" ID ".scope/container\"}" },
-	{ "crun without root", "/user.slice/libpod-" ID ".scope/container",
-	  "/user.slice/libpod-" ID ".scope", "/run/user/1000/crun/" ID "/status", "{\"pid\":42}" },
+	{ "crun, without the path", "/machine.slice/libpod-" ID ".scope/container",
+	  "/machine.slice/libpod-" ID ".scope", "/run/crun/" ID "/status", "{\"pid\":42}" },
 	{ "runc, nested", "/kubepods.slice/kubepods-pod1.slice/cri-containerd-" ID ".scope/sub",
 	  "/kubepods.slice/kubepods-pod1.slice/cri-containerd-" ID ".scope",
 	  "/run/containerd/runc/k8s.io/" ID "/state.json",
@@ -144,6 +144,9 @@ static void test_container_that_is_not_there(void **state)
 	(void)state;
 	make_mount(UNIFIED, "/");
 	assert_not_found(find_container, "web", -ENOENT, "/var/lib/docker");
+	make_process("41", UNIFIED, "/other", 7);
+	make_file("/run/user/1000/crun/web/status", "{\"pid\":41}"); /* what a user made up */
+	assert_not_found(find_container, "web", -ENOENT, "/run/crun");
 	assert_not_found(find_container, "../web", -EINVAL, "not the name");
 	assert_not_found(find_container, "w*", -EINVAL, "not the name");
 	/* the number of its process is another's by now */
