@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # make            build/clatch-loader, the BPF object inside, and its manual pages
-# make install    both, bash completion and the updown script, under PREFIX (/usr/local) in DESTDIR
+# make install    both, bash completion, the updown script, and the files for systemd, OCI runtimes and
+#                 Kubernetes, under PREFIX (/usr/local) in DESTDIR
 # make SANITIZE=1 the same with address and undefined behaviour sanitizers, in build/asan
 # make fuzz       feeds the parsers what fuzzers think of, each for FUZZ_SECONDS (300)
 # make V=1        shows the commands
@@ -99,6 +100,15 @@ install: all
 		install -D -m 644 -t $(target)/share/man/man$${page##*.} $$page || exit; done
 	$(Q)for header in $(wildcard include/clatch.h); do \
 		install -D -m 644 -t $(target)/include $$header || exit; done
+	$(Q)$(call configure,clatch.service,lib/systemd/system/clatch.service)
+	$(Q)$(call configure,clatch-oci-hook.json,share/containers/oci/hooks.d/clatch.json)
+	$(Q)$(call configure,clatch-unit.conf,share/clatch/clatch-unit.conf)
+	$(Q)$(call configure,clatch-bpfprogram.conf,share/clatch/clatch-bpfprogram.conf)
+	$(Q)install -D -m 644 -t $(target)/share/clatch integration/clatch-daemonset.yaml
+
+# Of integration/, with the places where things are installed.
+configure = install -D -m 644 /dev/null $(target)/$(2) && sed -e 's|@LOADER@|$(PREFIX)/sbin/clatch-loader|' \
+	-e 's|@SHARE@|$(PREFIX)/share/clatch|' integration/$(1).in >$(target)/$(2)
 
 unit: $(unit_tests)
 	$(Q)status=0; for test in $^; do $$test || status=1; done; exit $$status

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -35,6 +36,29 @@ static int link_path(char path[PATH_MAX], const char *dir, __u64 id, const struc
 	return pins_path(path, dir, "links/%" PRIu64 "_%s", (uint64_t)id, hook->program);
 }
 
+/*
+ * Is there a program on a cgroup above that allows those below to put theirs in its place?  It would
+ * not run any more for the processes of @cgroup.
+ */
+static bool would_displace(int cgroup, enum bpf_attach_type type)
+{
+	__u32 flags, count;
+	int fd = fcntl(cgroup, F_DUPFD_CLOEXEC, 0), above;
+	bool found = false;
+
+	while (fd >= 0 && !found) {
+		above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		close(fd);
+		fd = above;
+		count = 0; /* fails above the root: not a cgroup any more */
+		if (fd < 0 || bpf_prog_query(fd, type, 0, &flags, NULL, &count))
+			break;
+		found = count && (flags & BPF_F_ALLOW_OVERRIDE);
+	}
+	cleanup_close(&fd);
+	return found;
+}
+
 static int attach_hook(const char *dir, int cgroup, __u64 id, const struct cgroup_hook *hook)
 {
 	_cleanup_close_ int program = pins_program(dir, hook->program);
@@ -46,6 +70,8 @@ static int attach_hook(const char *dir, int cgroup, __u64 id, const struct cgrou
 		return err;
 	if (program < 0)
 		return program;
+	if (would_displace(cgroup, hook->type))
+		return -ENOTEMPTY;
 	link = bpf_link_create(program, cgroup, hook->type, NULL);
 	if (link < 0)
 		return -errno;

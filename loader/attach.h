@@ -10,7 +10,8 @@
 #include <clatch/meta.h>
 
 /*
- * Puts all cgroup programs on a cgroup, or none.  0; -EEXIST they are there already; -errno.
+ * Puts all cgroup programs on a cgroup, or none.  0; -EEXIST they are there already; -EPERM the
+ * program of somebody else allows no others; -ENOTEMPTY one above would not run any more; -errno.
  * @fd is that of cgroup_open().
  */
 int attach_cgroup(const char *dir, int fd, __u64 id);

@@ -163,7 +163,7 @@ int load_perform(struct cli *cli, const struct load_options *options)
 	int status = check_system(cli);
 
 	if (!status)
-		status = targets_find(cli, &options->cgroups, &options->devices, &targets);
+		status = targets_find(cli, &options->names, &targets);
 	if (!status)
 		status = load_targets(cli, options, &targets);
 	if (!status && !targets.cgroup_count && !targets.device_count)
@@ -189,8 +189,7 @@ int load_read_policy(const struct cli *cli, struct load_options *options)
 void load_options_free(struct load_options *options)
 {
 	policy_free(&options->policy);
-	cli_list_free(&options->cgroups);
-	cli_list_free(&options->devices);
+	target_names_free(&options->names);
 }
 
 int cmd_load(struct cli *cli, int argc, char **argv)

@@ -5,13 +5,13 @@
 
 #include "cli.h"
 #include "policy.h"
+#include "targets.h"
 
 #define LOAD_DEFAULT_LATCHES 65536
 #define LOAD_MAX_LATCHES 16777216
 
 struct load_options {
-	struct cli_list cgroups;
-	struct cli_list devices;
+	struct target_names names;
 	bool audit;
 	unsigned long max_latches; /* 0 = not said */
 	const char *policy_file; /* NULL = none */
@@ -23,10 +23,7 @@ struct load_options {
 
 /* The entries of an option table that fill a struct load_options. */
 #define LOAD_OPTION_ENTRIES(o)                                                                 \
-	{ "cgroup", "PATH", "guard the processes in this cgroup v2 (several times)", OPT_LIST, \
-	  &(o)->cgroups, 0, 0 },                                                               \
-	{ "dev", "NAME", "guard what passes this device without a socket (several times)",     \
-	  OPT_LIST, &(o)->devices, 0, 0 },                                                     \
+	TARGET_OPTION_ENTRIES(&(o)->names, "guard"),                                           \
 	{ "audit", NULL, "report what would be dropped, and drop nothing", OPT_FLAG,           \
 	  &(o)->audit, 0, 0 },                                                                 \
 	{ "max-latches", "N", "room for this many connections (default 65536)", OPT_NUMBER,    \

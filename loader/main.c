@@ -20,6 +20,8 @@ static const struct cli_verb verbs[] = {
 	{ "policy", "WORD", "rules: check FILE, load FILE, or show what is in force", cmd_policy },
 	{ "identity", "WORD", "who is at the ends of an SA: add, del, or list what is known",
 	  cmd_identity },
+	{ "hook", "", "guard a container, called by its OCI runtime: its state is on stdin",
+	  cmd_hook },
 	{ "features", "", "say what this kernel has of what clatch needs", cmd_features },
 };
 

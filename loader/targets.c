@@ -9,7 +9,23 @@
 
 #include "attach.h"
 #include "cgroup.h"
+#include "find.h"
 #include "targets.h"
+
+bool targets_named(const struct target_names *n)
+{
+	return n->cgroups.count || n->pids.count || n->units.count || n->containers.count ||
+	       n->devices.count;
+}
+
+void target_names_free(struct target_names *n)
+{
+	cli_list_free(&n->cgroups);
+	cli_list_free(&n->pids);
+	cli_list_free(&n->units);
+	cli_list_free(&n->containers);
+	cli_list_free(&n->devices);
+}
 
 static int say_not_cgroup2(const struct cli *cli, const char *path)
 {
@@ -30,7 +46,7 @@ static int say_not_cgroup2(const struct cli *cli, const char *path)
 
 static int find_cgroup(const struct cli *cli, const char *path, struct targets *targets)
 {
-	struct cgroup_target found = { .path = path };
+	struct cgroup_target found;
 
 	found.fd = cgroup_open(path, &found.id);
 	if (found.fd == -EMEDIUMTYPE)
@@ -42,8 +58,32 @@ static int find_cgroup(const struct cli *cli, const char *path, struct targets *
 			close(found.fd);
 			return 0;
 		}
+	found.path = strdup(path);
+	if (!found.path) {
+		close(found.fd);
+		return cli_fail(cli, "Out of memory");
+	}
 	targets->cgroups[targets->cgroup_count++] = found;
 	return 0;
+}
+
+static int find_cgroups(const struct cli *cli, const struct cli_list *names, const char *what,
+			int (*find)(const char *root, const char *name, struct found *f),
+			struct targets *targets)
+{
+	struct found f;
+	int status = 0, err;
+
+	for (size_t i = 0; !status && i < names->count; i++) {
+		err = find("", names->items[i], &f);
+		if (!err)
+			status = find_cgroup(cli, f.path, targets);
+		else
+			status = (err == -EINVAL ? cli_usage : cli_fail)(
+				cli, "Couldn't find the cgroup of %s '%s': %s", what,
+				names->items[i], f.why);
+	}
+	return status;
 }
 
 static int find_device(const struct cli *cli, const char *name, struct targets *targets)
@@ -62,31 +102,117 @@ static int find_device(const struct cli *cli, const char *name, struct targets *
 	return 0;
 }
 
-int targets_find(const struct cli *cli, const struct cli_list *cgroups,
-		 const struct cli_list *devices, struct targets *targets)
+int targets_find_cgroups(const struct cli *cli, const struct target_names *names,
+			 struct targets *targets)
 {
+	size_t count = names->cgroups.count + names->pids.count + names->units.count +
+		       names->containers.count;
 	int status = 0;
 
 	*targets = (struct targets){
-		.cgroups = calloc(cgroups->count + 1, sizeof(*targets->cgroups)),
-		.devices = calloc(devices->count + 1, sizeof(*targets->devices)),
+		.cgroups = calloc(count + 1, sizeof(*targets->cgroups)),
+		.devices = calloc(names->devices.count + 1, sizeof(*targets->devices)),
 	};
 	if (!targets->cgroups || !targets->devices)
 		return cli_fail(cli, "Out of memory");
-	for (size_t i = 0; !status && i < cgroups->count; i++)
-		status = find_cgroup(cli, cgroups->items[i], targets);
-	for (size_t i = 0; !status && i < devices->count; i++)
-		status = find_device(cli, devices->items[i], targets);
+	for (size_t i = 0; !status && i < names->cgroups.count; i++)
+		status = find_cgroup(cli, names->cgroups.items[i], targets);
+	if (!status)
+		status = find_cgroups(cli, &names->pids, "process", find_pid, targets);
+	if (!status)
+		status = find_cgroups(cli, &names->units, "unit", find_unit, targets);
+	if (!status)
+		status =
+			find_cgroups(cli, &names->containers, "container", find_container, targets);
 	return status;
+}
+
+int targets_find(const struct cli *cli, const struct target_names *names, struct targets *targets)
+{
+	int status = targets_find_cgroups(cli, names, targets);
+
+	for (size_t i = 0; !status && i < names->devices.count; i++)
+		status = find_device(cli, names->devices.items[i], targets);
+	return status;
+}
+
+static void drop_cgroup(struct cgroup_target *cgroup)
+{
+	close(cgroup->fd);
+	free(cgroup->path);
 }
 
 void targets_free(struct targets *targets)
 {
 	for (size_t i = 0; i < targets->cgroup_count; i++)
-		close(targets->cgroups[i].fd);
+		drop_cgroup(&targets->cgroups[i]);
 	free(targets->cgroups);
 	free(targets->devices);
 	*targets = (struct targets){};
+}
+
+/* By the programs on it, or on one above it: what is above runs for those below too. */
+static bool is_guarded(const char *dir, const __u64 *ids, const struct cgroup_target *cgroup)
+{
+	char path[PATH_MAX], own[PATH_MAX];
+	size_t length;
+
+	if (cgroup_attached(dir, cgroup->id))
+		return true;
+	if (cgroup_path(cgroup->id, own))
+		return false;
+	for (; *ids; ids++) {
+		length = cgroup_attached(dir, *ids) && !cgroup_path(*ids, path) ? strlen(path) : 0;
+		if (length && !strncmp(own, path, length) && own[length] == '/')
+			return true;
+	}
+	return false;
+}
+
+static int drop_guarded_cgroups(const char *dir, struct targets *t)
+{
+	__u64 *ids = NULL;
+	int err = attached_cgroups(dir, &ids);
+	size_t kept = 0;
+
+	for (size_t i = 0; !err && i < t->cgroup_count; i++) {
+		if (is_guarded(dir, ids, &t->cgroups[i]))
+			drop_cgroup(&t->cgroups[i]);
+		else
+			t->cgroups[kept++] = t->cgroups[i];
+	}
+	if (!err)
+		t->cgroup_count = kept;
+	free(ids);
+	return err;
+}
+
+static int drop_guarded_devices(const char *dir, struct targets *t)
+{
+	struct clatch_device attached[CLATCH_MAX_DEVICES];
+	unsigned int count, j;
+	int err = attached_devices(dir, attached, &count);
+	size_t kept = 0;
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < t->device_count; i++) {
+		for (j = 0; j < count; j++)
+			if (attached[j].ifindex == t->devices[i].ifindex &&
+			    device_state(dir, &attached[j]) == DEVICE_GUARDED)
+				break;
+		if (j == count)
+			t->devices[kept++] = t->devices[i];
+	}
+	t->device_count = kept;
+	return 0;
+}
+
+int targets_drop_guarded(const char *dir, struct targets *targets)
+{
+	int err = drop_guarded_cgroups(dir, targets);
+
+	return err ? err : drop_guarded_devices(dir, targets);
 }
 
 static const char *attach_error(int error)
@@ -102,7 +228,11 @@ static const char *attach_error(int error)
 		return "it has a filter of preference 1, and ours must go before it";
 	case EPERM:
 		return "not permitted: another BPF program there allows no others, or a capability "
-		       "is missing";
+		       "is missing (see: bpftool cgroup tree)";
+	case ENOTEMPTY:
+		return "the BPF program of somebody else on a cgroup above would not run here any "
+		       "more (BPF_F_ALLOW_OVERRIDE); guard that cgroup, or have it attached with "
+		       "BPF_F_ALLOW_MULTI (see: bpftool cgroup tree)";
 	default:
 		return strerror(-error);
 	}

@@ -1,13 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What --cgroup and --dev name; these functions say their errors, and return an exit status. */
+/*
+ * What --cgroup, --pid, --unit, --container and --dev name; these functions say their errors, and
+ * return an exit status.
+ */
 #ifndef CLATCH_TARGETS_H
 #define CLATCH_TARGETS_H
 
 #include <linux/types.h>
 #include "cli.h"
 
+struct target_names {
+	struct cli_list cgroups, pids, units, containers;
+	struct cli_list devices;
+};
+
+/* clang-format off */
+/* The entries of an option table that fill a struct target_names; @guard: "guard". */
+#define TARGET_OPTION_ENTRIES(n, guard)                                                        \
+	{ "cgroup", "PATH", guard " the processes in this cgroup v2 (several times)",          \
+	  OPT_LIST, &(n)->cgroups, 0, 0 },                                                     \
+	{ "pid", "PID", guard " the cgroup of this process (several times)",                   \
+	  OPT_LIST, &(n)->pids, 0, 0 },                                                        \
+	{ "unit", "UNIT", guard " this unit of systemd (several times)",                       \
+	  OPT_LIST, &(n)->units, 0, 0 },                                                       \
+	{ "container", "ID", guard " this container, by id or name (several times)",           \
+	  OPT_LIST, &(n)->containers, 0, 0 },                                                  \
+	{ "dev", "NAME", guard " what passes this device without a socket (several times)",    \
+	  OPT_LIST, &(n)->devices, 0, 0 }
+/* clang-format on */
+
+bool targets_named(const struct target_names *names);
+void target_names_free(struct target_names *names);
+
 struct cgroup_target {
-	const char *path;
+	char *path;
 	int fd;
 	__u64 id;
 };
@@ -26,9 +52,14 @@ struct targets {
 };
 
 /* Checks that all are there and can be guarded.  @targets is to be freed in any case. */
-int targets_find(const struct cli *cli, const struct cli_list *cgroups,
-		 const struct cli_list *devices, struct targets *targets);
+int targets_find(const struct cli *cli, const struct target_names *names, struct targets *targets);
+/* Cgroups alone: devices may be gone, or in another network namespace. */
+int targets_find_cgroups(const struct cli *cli, const struct target_names *names,
+			 struct targets *targets);
 void targets_free(struct targets *targets);
+
+/* Leaves out what is guarded already, cgroups also by one above them.  0 or -errno. */
+int targets_drop_guarded(const char *dir, struct targets *targets);
 
 /* Attaches all or none. */
 int targets_attach(const struct cli *cli, const struct targets *targets);

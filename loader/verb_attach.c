@@ -1,20 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <string.h>
+
 #include "cleanup.h"
 #include "pins.h"
 #include "targets.h"
 
-static int attach(const struct cli *cli, const struct cli_list *cgroups,
-		  const struct cli_list *devices)
+static int drop_guarded(const struct cli *cli, struct targets *targets)
+{
+	int err = targets_drop_guarded(cli->bpffs, targets);
+
+	return err ? cli_fail(cli, "Couldn't read what is attached: %s", strerror(-err)) : 0;
+}
+
+static int attach(const struct cli *cli, const struct target_names *names, bool ensure)
 {
 	_cleanup_close_ int lock = -1;
 	struct targets targets = {};
 	int status;
 
-	if (!cgroups->count && !devices->count)
-		return cli_usage(cli, "Nothing to attach to: give --cgroup or --dev");
+	if (!targets_named(names))
+		return cli_usage(cli, "Nothing to attach to: give --cgroup, --pid, --unit, "
+				      "--container or --dev");
 	status = pins_open_locked(cli, &lock);
 	if (!status)
-		status = targets_find(cli, cgroups, devices, &targets);
+		status = targets_find(cli, names, &targets);
+	if (!status && ensure)
+		status = drop_guarded(cli, &targets);
 	if (!status)
 		status = targets_attach(cli, &targets);
 	targets_free(&targets);
@@ -23,19 +34,17 @@ static int attach(const struct cli *cli, const struct cli_list *cgroups,
 
 int cmd_attach(struct cli *cli, int argc, char **argv)
 {
-	struct cli_list cgroups = {}, devices = {};
+	struct target_names names = {};
+	bool ensure = false;
 	const struct cli_option table[] = {
-		{ "cgroup", "PATH", "guard the processes in this cgroup v2 (several times)",
-		  OPT_LIST, &cgroups, 0, 0 },
-		{ "dev", "NAME", "guard what passes this device without a socket (several times)",
-		  OPT_LIST, &devices, 0, 0 },
+		TARGET_OPTION_ENTRIES(&names, "guard"),
+		{ "ensure", NULL, "what is guarded already is no error", OPT_FLAG, &ensure, 0, 0 },
 		{},
 	};
 	int words, status = cli_parse(cli, table, argc, argv, 0, &words);
 
 	if (!status)
-		status = attach(cli, &cgroups, &devices);
-	cli_list_free(&cgroups);
-	cli_list_free(&devices);
+		status = attach(cli, &names, ensure);
+	target_names_free(&names);
 	return status < 0 ? EXIT_DONE : status;
 }

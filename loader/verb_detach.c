@@ -9,7 +9,7 @@
 #include "targets.h"
 
 struct wanted {
-	struct cli_list cgroups, devices;
+	struct target_names names;
 	bool gone;
 };
 
@@ -63,8 +63,8 @@ static int check(const struct cli *cli, const struct wanted *wanted, const struc
 		if (!has_id(all->cgroups, targets->cgroups[i].id))
 			return cli_fail(cli, "Couldn't detach from cgroup '%s': not attached",
 					targets->cgroups[i].path);
-	for (size_t i = 0; !status && i < wanted->devices.count; i++)
-		status = mark_device(cli, all, wanted->devices.items[i]);
+	for (size_t i = 0; !status && i < wanted->names.devices.count; i++)
+		status = mark_device(cli, all, wanted->names.devices.items[i]);
 	return status;
 }
 
@@ -107,17 +107,17 @@ static int detach_gone(const struct cli *cli, struct attached *all)
 
 static int detach(const struct cli *cli, const struct wanted *wanted)
 {
-	const struct cli_list no_devices = {};
 	_cleanup_close_ int lock = -1;
 	struct attached all = {};
 	struct targets targets = {};
 	int status;
 
-	if (!wanted->cgroups.count && !wanted->devices.count && !wanted->gone)
-		return cli_usage(cli, "Nothing to detach from: give --cgroup, --dev or --gone");
+	if (!targets_named(&wanted->names) && !wanted->gone)
+		return cli_usage(cli, "Nothing to detach from: give --cgroup, --pid, --unit, "
+				      "--container, --dev or --gone");
 	status = pins_open_locked(cli, &lock);
 	if (!status)
-		status = targets_find(cli, &wanted->cgroups, &no_devices, &targets);
+		status = targets_find_cgroups(cli, &wanted->names, &targets);
 	if (!status)
 		status = check(cli, wanted, &targets, &all);
 	if (!status)
@@ -133,10 +133,7 @@ int cmd_detach(struct cli *cli, int argc, char **argv)
 {
 	struct wanted wanted = {};
 	const struct cli_option table[] = {
-		{ "cgroup", "PATH", "no longer guard this cgroup (several times)", OPT_LIST,
-		  &wanted.cgroups, 0, 0 },
-		{ "dev", "NAME", "no longer guard this device (several times)", OPT_LIST,
-		  &wanted.devices, 0, 0 },
+		TARGET_OPTION_ENTRIES(&wanted.names, "no longer guard"),
 		{ "gone", NULL, "forget cgroups and devices that were removed", OPT_FLAG,
 		  &wanted.gone, 0, 0 },
 		{},
@@ -145,7 +142,6 @@ int cmd_detach(struct cli *cli, int argc, char **argv)
 
 	if (!status)
 		status = detach(cli, &wanted);
-	cli_list_free(&wanted.cgroups);
-	cli_list_free(&wanted.devices);
+	target_names_free(&wanted.names);
 	return status < 0 ? EXIT_DONE : status;
 }

@@ -207,8 +207,7 @@ static int on_refresh(sd_event_source *source, uint64_t usec, void *context)
 
 	(void)usec;
 	see_policy(w);
-	if (w->domains.first && w->domains.first->next)
-		domains_refresh(&w->domains);
+	domains_refresh(&w->domains);
 	sd_event_source_set_time_relative(source, REFRESH_US);
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }

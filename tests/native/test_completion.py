@@ -7,7 +7,7 @@ import re
 import tempfile
 import unittest
 
-from native import Case, HERE, LOADER, must, set_up_module
+from native import Case, HERE, LOADER, PREFIX, must, set_up_module
 from test_show import Shown
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
@@ -47,7 +47,7 @@ class Completion(unittest.TestCase):
                 options = sorted(re.findall(r"^  (--[a-z-]+) ", help_of(verb), re.M))
                 self.assertLessEqual(set(GLOBAL), set(options))
                 self.assertEqual(complete(verb, "--"), options)
-        self.assertEqual(complete("load", "--audit", "--c"), ["--cgroup"])
+        self.assertEqual(complete("load", "--audit", "--c"), ["--cgroup", "--container"])
 
     def test_words(self):
         self.assertEqual(complete("policy", ""), ["check", "load", "show"])
@@ -81,6 +81,13 @@ class Completion(unittest.TestCase):
 
 class Latches(Case):
     put, fill = Shown.put, Shown.fill
+
+    def test_units(self):
+        for name in f"{PREFIX}.service", f"{PREFIX}$(touch x).service", f"{PREFIX}-other":
+            os.mkdir(f"{self.cgroup}/{name}")
+            self.addCleanup(os.rmdir, f"{self.cgroup}/{name}")
+        self.assertEqual(complete("attach", "--unit", PREFIX), [f"{PREFIX}.service"])
+        self.assertFalse(os.path.exists("x"))
 
     def test_ids(self):
         self.load()
