@@ -261,24 +261,22 @@ int clatch_connect6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg4")
 int clatch_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	struct clatch_addr to, from;
+	struct clatch_tuple tuple = {};
 
-	addr_v4(&to, ctx->user_ip4);
-	addr_v4(&from, ctx->msg_src_ip4);
-	return datagram_sends(ctx, &to, &from);
+	addr_v4(&tuple.local, ctx->msg_src_ip4);
+	addr_v4(&tuple.remote, ctx->user_ip4);
+	return datagram_sends(ctx, &tuple);
 }
 
 SEC("cgroup/sendmsg6")
 int clatch_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	struct clatch_addr to, from;
+	struct clatch_tuple tuple = {};
 
-	address_v6(ctx, &to);
-	words(&from)[0] = ctx->msg_src_ip6[0];
-	words(&from)[1] = ctx->msg_src_ip6[1];
-	words(&from)[2] = ctx->msg_src_ip6[2];
-	words(&from)[3] = ctx->msg_src_ip6[3];
-	return datagram_sends(ctx, &to, &from);
+	for (int i = 0; i < 4; i++)
+		words(&tuple.local)[i] = ctx->msg_src_ip6[i];
+	address_v6(ctx, &tuple.remote);
+	return datagram_sends(ctx, &tuple);
 }
 
 SEC("cgroup/setsockopt")

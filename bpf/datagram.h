@@ -160,24 +160,84 @@ static __always_inline enum clatch_verdict datagram_sent(struct __sk_buff *ctx, 
 	return datagram(ctx, f, asked);
 }
 
-/* sendmsg() of a socket without a connection, or to another peer than that's.  1, or 0: refused. */
-static __always_inline int datagram_sends(struct bpf_sock_addr *ctx, const struct clatch_addr *to,
-					  const struct clatch_addr *from)
+/* Notes what the thread sends, or that nothing is known of it. */
+static __noinline void datagram_note(const struct clatch_tuple *t, __u64 cookie, __u32 generation)
 {
-	struct datagram_key key = { .task = bpf_get_current_task(),
-				    .socket = bpf_get_socket_cookie(ctx) };
-	struct clatch_policy policy = policy_in_force();
-	struct datagram_note note = { .local = *from,
-				      .remote = *to,
-				      .generation = policy.generation };
+	struct datagram_key key = { .task = bpf_get_current_task(), .socket = cookie };
+	struct datagram_note note = { .local = t->local,
+				      .remote = t->remote,
+				      .remote_port = t->remote_port,
+				      .generation = generation };
 
-	if (!policy.count)
-		return 1;
-	note.remote_port = bpf_ntohs(ctx->user_port);
-	/* no memory: rather nothing than what was sent before */
 	if (bpf_map_update_elem(&clatch_datagrams, &key, &note, BPF_ANY))
 		bpf_map_delete_elem(&clatch_datagrams, &key);
-	return 1;
+}
+
+/* Does it go to another than the peer of its socket's connection? */
+static __noinline bool detours(const struct clatch_tuple *to, __u64 sk)
+{
+	struct clatch_tuple own = {};
+
+	return kernel_socket_tuple(&own, sk) &&
+	       (own.remote_port != to->remote_port || !addr_equal(&own.remote, &to->remote));
+}
+
+/* What the connection's packets are held to, or NULL where that is not known yet. */
+static __noinline struct clatch_side *detour_side(__u64 sk)
+{
+	struct clatch_tuple own = { .proto = IPPROTO_UDP };
+	struct clatch_latch *l;
+
+	if (!kernel_socket_tuple(&own, sk))
+		return NULL;
+	l = bpf_map_lookup_elem(&clatch_latches, &own);
+	return l && l->out.count && !(l->flags & CLATCH_RENEW) ? &l->out : NULL;
+}
+
+/*
+ * A datagram that detours is held to the latch of the connection.  Is this all that may be demanded
+ * of it?  Where nothing is latched yet, it would make the latch, of the other's SA.
+ */
+static __noinline enum clatch_reason detour_check(const struct clatch_tuple *to, __u64 sk)
+{
+	struct datagram_search s = { .tuple = to };
+	struct clatch_side *side;
+	enum clatch_reason reason;
+
+	if (!detours(to, sk))
+		return CLATCH_OK;
+	side = detour_side(sk);
+	if (side)
+		s.seen = *(struct seen *)side;
+	else
+		s.unmet = CLATCH_POLICY;
+	reason = datagram_rules(&s);
+	if (reason == CLATCH_OK || is_own(&to->remote, sk) || is_dhcp(to) || has_bypass(sk))
+		return CLATCH_OK;
+	return reason;
+}
+
+/* sendmsg() to an address that it names; @t has both, the own one maybe 0.  1, or 0: refused. */
+static __always_inline int datagram_sends(struct bpf_sock_addr *ctx, struct clatch_tuple *t)
+{
+	struct clatch_policy policy = policy_in_force();
+	__u64 address = context_socket(ctx);
+	struct bpf_sock *sk = ctx->sk;
+	struct clatch_demand *asked;
+	enum clatch_reason reason;
+
+	if (!sk || !policy.count)
+		return 1;
+	t->netns = net_cookie(kread(kcast(struct sock_common, address), skc_net.net));
+	t->local_port = kread(kcast(struct sock_common, address), skc_num);
+	t->remote_port = bpf_ntohs(ctx->user_port);
+	t->proto = IPPROTO_UDP;
+	datagram_note(t, bpf_get_socket_cookie(ctx), policy.generation);
+	asked = request_of(sk);
+	if (!sk->dst_port || (asked && asked->off))
+		return 1;
+	reason = detour_check(t, address);
+	return reason == CLATCH_OK ? 1 : refuse(t, reason);
 }
 
 #endif

@@ -166,7 +166,10 @@ struct report_key {
 	__u8 direction;
 	__u8 reason;
 	__u8 verdict;
-	__u32 pad;
+	/* where there is no latch: one service's are not merged with another's */
+	__u16 port;
+	__u8 proto;
+	__u8 pad;
 };
 struct report {
 	struct clatch_event event;

@@ -195,5 +195,54 @@ class Threads(DatagramCase):
         self.assertEqual([self.loose.recv(9) for _ in range(2)], [b"x", b"z"])
 
 
+class Detour(DatagramCase):
+    """sendto() of a connected socket to another than its peer, under an SA that both share."""
+
+    def set_up(self, shape=BASE):
+        self.protect(shape)
+        self.near, self.strict, self.loose = (self.peer(self.lab.b.v4) for _ in range(3))
+        self.rules(f"[rule strict]\nproto = udp\nremote-port = {self.strict.getsockname()[1]}\n"
+                   f"{STRICT}")
+        return self.own(connect=self.near)
+
+    def latch_of(self, own):
+        return next(x for x in self.guard.json("list")["latches"]
+                    if x["local"]["port"] == own.getsockname()[1])
+
+    def test_less_than_demanded(self):
+        own = self.set_up()
+        own.send(b"x")
+        event = self.refused(own, self.strict)
+        self.assertEqual((event["latch"], event["local"]["addr"], event["remote"]),
+                         (None, self.lab.a.v4, {"addr": self.lab.b.v4,
+                                                "port": self.strict.getsockname()[1]}))
+        self.assertEqual(self.near.recv(9), b"x")
+        for peer in (self.loose, self.near):
+            self.arrives(own, peer)
+        latch = self.latch_of(own)
+        self.assertEqual((latch["state"], latch["out"]["violations"], latch["rule"]),
+                         ("LARVAL", 0, None))
+
+    def test_as_much_as_demanded(self):
+        own = self.set_up(dataclasses.replace(BASE, suite=ipsec.GCM256))
+        own.send(b"x")
+        self.arrives(own, self.strict)
+
+    def test_not_known_yet(self):
+        """The other's SA would be what is latched."""
+        own = self.set_up(dataclasses.replace(BASE, suite=ipsec.GCM256))
+        self.refused(own, self.strict)
+        self.arrives(own, self.loose)  # nothing is demanded
+        self.arrives(own, self.strict)
+
+    def test_not_known_any_more(self):
+        own = self.set_up(dataclasses.replace(BASE, suite=ipsec.GCM256))
+        own.send(b"x")
+        own.connect(self.loose.getsockname())
+        self.refused(own, self.strict)
+        self.arrives(own, self.loose)
+        self.arrives(own, self.strict)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
