@@ -52,10 +52,9 @@ static __noinline int connect_check(const struct clatch_tuple *tuple,
 	own = is_own(&tuple->remote, sk);
 	if (!own && !a.fits)
 		return EACCES;
-	if (!a.asked &&
-	    (a.free || own || is_dhcp(tuple) || (tuple->proto == IPPROTO_UDP && has_bypass(sk))))
+	if (!a.asked && (a.free || own || is_dhcp(tuple)))
 		return 0;
-	return spd_leaves(tuple, sk) ? EPERM : 0;
+	return spd_leaves(tuple, sk) ? EPERM : 0; /* nor is that known where there is a bypass */
 }
 
 /* 1, or 0: refused.  Audit mode refuses nothing. */

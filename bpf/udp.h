@@ -45,20 +45,26 @@ static __always_inline void udp_let_go(const struct clatch_tuple *tuple, __u64 c
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
-/* Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now. */
-static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
+/*
+ * Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now.  False
+ * where there is no memory: then no socket owns the latch, and it goes as well.
+ */
+static __noinline bool udp_latched(struct bpf_sock *sk, const struct flow *f)
 {
 	struct udp_socket *own =
 		bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (!own)
-		return;
+	if (!own) {
+		latch_delete(&f->tuple, CLATCH_END_RELEASED);
+		return false;
+	}
 	if (own->tuple.remote_port != f->tuple.remote_port ||
 	    own->tuple.local_port != f->tuple.local_port ||
 	    !addr_equal(&own->tuple.remote, &f->tuple.remote))
 		udp_let_go(&own->tuple, f->cookie);
 	own->tuple = f->tuple;
 	own->fresh = 0;
+	return true;
 }
 
 /*

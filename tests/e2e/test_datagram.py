@@ -11,6 +11,7 @@ import unittest
 import ipsec
 from case import FIRST
 from ipsec import Shape
+from lab import run
 from who import WhoCase
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -242,6 +243,47 @@ class Detour(DatagramCase):
         self.refused(own, self.strict)
         self.arrives(own, self.loose)
         self.arrives(own, self.strict)
+
+
+class NoMemory(DatagramCase):
+    """To note for the socket which latch is its own: then there is none, as where there is no room."""
+
+    def optmem(self, value):
+        words = ("sysctl", "-q", "-w", f"net.core.optmem_max={value}")
+        run(*words)  # of all namespaces, up to 6.7
+        self.lab.a.run(*words, check=False)
+
+    def lacking(self, own):
+        self.addCleanup(self.optmem, 131072)
+        self.optmem(1)
+        self.guard.forget()
+        own.connect(self.near.getsockname())
+
+    def test_without_a_rule(self):
+        self.protect(BASE)
+        self.near = self.peer(self.lab.b.v4)
+        own = self.own()
+        self.lacking(own)
+        own.send(b"x")
+        self.assertEqual(self.near.recv(9), b"x")
+        self.guard.wait_event(event="violation", reason="table-full", verdict="pass")
+        self.assertEqual(self.guard.json("list")["latches"], [])
+        self.optmem(131072)
+        own.send(b"y")
+        self.assertEqual(len(self.guard.json("list")["latches"]), 1)
+        own.close()
+        self.assertEqual(self.guard.json("list")["latches"], [])
+
+    def test_under_a_rule(self):
+        self.protect(BASE)
+        self.rules("[rule all]\nproto = udp\nrequire = encrypted\n")
+        self.near = self.peer(self.lab.b.v4)
+        own = self.own()
+        self.lacking(own)
+        self.assertRaises(PermissionError, own.send, b"x")
+        self.guard.wait_event(event="violation", reason="table-full", verdict="drop")
+        self.assertEqual(self.guard.json("list")["latches"], [])
+        self.assertEqual(self.wire.spis(), set())
 
 
 if __name__ == "__main__":

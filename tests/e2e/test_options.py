@@ -283,6 +283,15 @@ class Dispose(OptionCase):
         self.guard.wait_event(event="closed", latch=latch["id"], cause="reset-after")
         self.assertEqual(o.error_of(own.recv, 9), errno.ECONNABORTED)
 
+    def test_when_broken_already(self):
+        for words in ((o.RESET,), (o.RESET_AFTER, 500)):
+            own, latch = self.broken(o.HOLD)
+            o.dispose(own, *words)
+            self.guard.wait_event(event="closed", latch=latch["id"], cause="reset-after")
+            self.assertEqual(o.error_of(own.recv, 9), errno.ECONNABORTED)
+            self.assertNotIn("asked", {e["event"] for e in self.guard.events})
+            ipsec.flush(self.lab.a, self.lab.b)
+
     def test_hold(self):
         self.rules("[clatch]\nreset-after = 0s\n")
         own, latch = self.broken(o.HOLD)

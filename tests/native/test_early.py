@@ -8,6 +8,7 @@ import errno
 import json
 import queue
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -167,6 +168,64 @@ class Another(ConnectCase):
         one.connect((self.PEER, 7001))
         one.sendto(b"x", (self.PEER, 7000))
         self.assertEqual(self.seen(), [17])
+
+
+class Ahead(ConnectCase):
+    """What is known at connect(), and what only may be."""
+
+    def setUp(self):
+        super().setUp()
+        self.listener()
+
+    def test_rule_that_demands_nothing(self):
+        """Before the one that does."""
+        self.put_in_force("[rule free]\nremote-port = 7000\nrequire = none\n" + RULE)
+        self.assertEqual(self.attempt(), 0)
+        self.assertEqual(self.attempt(port=7001), errno.EPERM)
+
+    def test_rule_of_the_other_family(self):
+        self.put_in_force("[rule six]\nremote = ::/0\nrequire = ipsec\n")
+        self.assertEqual(self.attempt(), 0)
+        self.assertEqual(self.attempt("tcp", self.PEER6), errno.EPERM)
+
+    def test_family_is_not_known(self):
+        """A socket of IPv6 may connect to IPv4, whose rule is the less strict."""
+        self.put_in_force("[rule six]\nremote = ::/0\nrequire = encrypted\n"
+                          "[rule four]\nremote = 0.0.0.0/0\nrequire = ipsec\n")
+        one = self.socket("tcp", self.PEER6)
+        options.require(one, options.PROTECTED)
+        bound = self.socket("tcp", self.PEER6, bind=(self.OWN6, 0))
+        self.assertEqual(options.error_of(options.require, bound, options.PROTECTED),
+                         errno.EACCES)
+
+    def test_bypass_for_a_mark(self):
+        """Which this packet may have, or not."""
+        self.put_in_force(RULE)
+        self.policy(*MAY_PROTECT[:6], "priority", "20", *MAY_PROTECT[6:])
+        self.policy("dst", self.PEER, "dir", "out", "priority", "10", "mark", "8", "mask", "8")
+        self.assertEqual(self.attempt(), errno.ETIMEDOUT)
+
+    def test_own_policy_that_would_protect(self):
+        """It is no bypass; and as it is optional, it lets the datagram go in clear."""
+        template = struct.pack("@20xB3xH18xIBBB1xIII", socket.IPPROTO_ESP, socket.AF_INET, 7, 0, 0,
+                               1, 0xffffffff, 0xffffffff, 0xffffffff)
+        self.put_in_force(RULE)
+        one = self.socket("udp", bind=(self.OWN, 4500))
+        one.setsockopt(socket.IPPROTO_IP, IP_XFRM_POLICY, BYPASS + template)
+        self.assertRaises(PermissionError, one.sendto, b"x", (self.PEER, 7000))
+        one.connect((self.PEER, 7000))  # what a socket has of its own is not looked into
+        self.assertRaises(PermissionError, one.send, b"x")
+        self.assertEqual(self.seen(), [])
+
+    def test_own_address_and_a_demand(self):
+        """No rule catches it; what is asked for is held to, be it less than the rule's."""
+        self.policy(*MAY_PROTECT)
+        self.put_in_force("[rule strict]\nremote = 10.7.0.0/24\nrequire = encrypted\n")
+        self.listener(self.OWN)
+        for address, number in ((self.OWN, -1), (self.PEER, errno.EACCES)):
+            one = self.socket()
+            options.require(one, options.PROTECTED)
+            self.assertEqual(options.error_of(one.connect, (address, 7000)), number)
 
 
 class Anew(ConnectCase):
