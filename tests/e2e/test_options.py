@@ -320,6 +320,16 @@ class Off(OptionCase):
         self.assertEqual([x for x in self.guard.json("list")["latches"] if x["remote"]], [])
 
 
+class Others(OptionCase):
+    """Options that are not ours."""
+
+    def test_long(self):
+        """Of which the hook is shown a part: up to 6.5 the kernel would stumble over the rest."""
+        own, _ = self.pair(False)
+        self.assertEqual(o.error_of(own.setsockopt, socket.IPPROTO_IP, socket.IP_OPTIONS,
+                                    bytes(5000)), errno.EINVAL)
+
+
 class IkeInside(Case):
     """charon in the guarded cgroup, under a rule for everything: it is not caught."""
 

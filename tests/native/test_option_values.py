@@ -336,6 +336,14 @@ class Others(OptionCase):
             self.assertNotEqual(o.error_of(o.require, one, o.ESP), 0)
         pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
+    def test_raw_sockets(self):
+        """They may have a transport's number, but not its connections."""
+        with self.guarded():
+            one = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        self.addCleanup(one.close)
+        for call in (o.inquire, lambda sock: o.require(sock, o.ESP)):
+            self.assertIn(o.error_of(call, one), (errno.ENOPROTOOPT, errno.EOPNOTSUPP))
+
 
 class Bounds(OptionCase):
     """What the policy leaves a program to ask for."""
