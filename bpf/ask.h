@@ -141,6 +141,17 @@ static __always_inline struct clatch_latch *socket_latch(struct clatch_tuple *t,
 	return bpf_map_lookup_elem(&clatch_latches, t);
 }
 
+/* Its reset may be due at once, and `run` does not look before it is told. */
+static __always_inline void report_asked(const struct clatch_tuple *tuple,
+					 const struct clatch_latch *l)
+{
+	struct what w = { .type = CLATCH_EV_ASKED };
+
+	w.latch = l->id;
+	w.old_state = w.state = l->state;
+	report(tuple, NULL, NULL, &w);
+}
+
 /* A latch that is there already is told as well. */
 static __noinline int ask_latch(const struct clatch_demand *asked, __u64 address, __u32 proto)
 {
@@ -158,6 +169,11 @@ static __noinline int ask_latch(const struct clatch_demand *asked, __u64 address
 	if (bpf_map_update_elem(&clatch_asked, &id, asked, BPF_ANY))
 		return ENOMEM;
 	__sync_fetch_and_or(&l->flags, CLATCH_ASKED);
+	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	if (!l || l->id != id) /* gone meanwhile, and maybe before what it asked for was there */
+		bpf_map_delete_elem(&clatch_asked, &id);
+	else if (l->state == CLATCH_BROKEN)
+		report_asked(&tuple, l);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
  *   iter/tcp              each TCP socket of a namespace, when user space asks: sends what was held
  */
 #include "control.h"
+#include "datagram.h"
 #include "device.h"
 #include "inbound.h"
 #include "kick.h"
@@ -65,7 +66,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 		return ingress_verdict(unwatched(&f, CLATCH_CLEAR, true));
 	if (!f.sas.count || !begins(sk, &p))
 		return ingress_verdict(sk->protocol == IPPROTO_UDP && f.sas.count
-					       ? datagram(ctx, &f)
+					       ? datagram_received(ctx, sk, &f)
 					       : CLATCH_PASS);
 	f.cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
 	return ingress_verdict(socket_first(ctx, sk, &f, CLATCH_IN));
@@ -92,7 +93,7 @@ int clatch_egress(struct __sk_buff *ctx)
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
 	if (!in_clear(&p, &f.tuple, sk)) {
 		if (!sk->dst_port && sk->protocol == IPPROTO_UDP)
-			return egress_verdict(udp_sent(ctx, sk, &f, &p));
+			return egress_verdict(datagram_sent(ctx, sk, &f, &p));
 		if (!sk->dst_port && sk->protocol != IPPROTO_SCTP)
 			return CGROUP_PASS; /* SYN-ACK: see tc egress */
 		sas_outbound(ctx, &f.sas, &f.tuple.remote, &p);
@@ -262,19 +263,22 @@ int clatch_connect6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sendmsg4")
 int clatch_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	struct clatch_addr to;
+	struct clatch_tuple tuple = {};
 
-	addr_v4(&to, ctx->user_ip4);
-	return udp_sends(ctx, &to);
+	addr_v4(&tuple.local, ctx->msg_src_ip4);
+	addr_v4(&tuple.remote, ctx->user_ip4);
+	return datagram_sends(ctx, &tuple);
 }
 
 SEC("cgroup/sendmsg6")
 int clatch_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	struct clatch_addr to;
+	struct clatch_tuple tuple = {};
 
-	address_v6(ctx, &to);
-	return udp_sends(ctx, &to);
+	for (int i = 0; i < 4; i++)
+		words(&tuple.local)[i] = ctx->msg_src_ip6[i];
+	address_v6(ctx, &tuple.remote);
+	return datagram_sends(ctx, &tuple);
 }
 
 SEC("cgroup/setsockopt")

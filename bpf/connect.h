@@ -4,10 +4,21 @@
 #define CLATCH_BPF_CONNECT_H
 
 #include "ahead.h"
-#include "latch.h"
+#include "hold.h"
 
 #define EPERM 1 /* asm/errno.h */
 #define EACCES 13
+
+/* What is refused before there is a packet is counted and reported as one.  1 in audit mode, else 0. */
+static __noinline int refuse(const struct clatch_tuple *tuple, enum clatch_reason reason)
+{
+	struct what w = { .type = CLATCH_EV_VIOLATION, .reason = reason, .direction = CLATCH_OUT };
+
+	w.verdict = audit ? CLATCH_AUDIT : CLATCH_DROP;
+	count_reason(reason, w.verdict);
+	report(tuple, NULL, NULL, &w);
+	return w.verdict == CLATCH_AUDIT;
+}
 
 /* What is known of the socket behind @address: its own end, as far as it is bound. */
 static __always_inline void socket_ahead(struct clatch_tuple *t, __u64 address)
@@ -41,10 +52,9 @@ static __noinline int connect_check(const struct clatch_tuple *tuple,
 	own = is_own(&tuple->remote, sk);
 	if (!own && !a.fits)
 		return EACCES;
-	if (!a.asked &&
-	    (a.free || own || is_dhcp(tuple) || (tuple->proto == IPPROTO_UDP && has_bypass(sk))))
+	if (!a.asked && (a.free || own || is_dhcp(tuple)))
 		return 0;
-	return spd_leaves(tuple, sk) ? EPERM : 0;
+	return spd_leaves(tuple, sk) ? EPERM : 0; /* nor is that known where there is a bypass */
 }
 
 /* 1, or 0: refused.  Audit mode refuses nothing. */
@@ -67,9 +77,10 @@ static __always_inline int connect_begins(struct bpf_sock_addr *ctx,
 	tuple.remote_port = bpf_ntohs(ctx->user_port);
 	tuple.proto = ctx->protocol;
 	err = connect_check(&tuple, asked, address);
-	if (err)
-		bpf_set_retval(-err);
-	return !err;
+	if (!err)
+		return 1;
+	bpf_set_retval(-err);
+	return refuse(&tuple, err == EACCES ? CLATCH_POLICY : CLATCH_CLEAR);
 }
 
 #endif

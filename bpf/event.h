@@ -262,6 +262,10 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 	key.direction = w->direction;
 	key.reason = w->reason;
 	key.verdict = w->verdict;
+	if (!w->latch && tuple) {
+		key.proto = tuple->proto;
+		key.port = w->direction == CLATCH_OUT ? tuple->remote_port : tuple->local_port;
+	}
 	r = bpf_map_lookup_elem(&clatch_reports, &key);
 	if (r) {
 		__sync_fetch_and_add(&r->repeats, 1);

@@ -109,8 +109,10 @@ static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, s
 			f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : !tcp_opening(sk->state);
 	verdict = latch_first(ctx, f, dir, listener ? listener_id(ctx, f->tuple.proto) : 0, asked,
 			      &l);
-	if (l && f->tuple.proto == IPPROTO_UDP)
-		udp_latched(sk, f);
+	if (l && f->tuple.proto == IPPROTO_UDP && !udp_latched(sk, f))
+		return verdict != CLATCH_PASS
+			       ? verdict
+			       : unwatched(f, CLATCH_TABLE_FULL, packet_must(ctx, &f->tuple));
 	if (l && listener)
 		listener_spawned(ctx, l, f->tuple.proto);
 	if (l)

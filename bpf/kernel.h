@@ -247,6 +247,9 @@ struct bpf_iter__tcp {
 struct inet_sock {
 	__be16 inet_sport;
 };
+struct udp_sock {
+	int pending;
+};
 struct rtnl_link_ops {
 	char *kind;
 };

@@ -32,10 +32,10 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	w.latch = l->id;
 	w.old_state = l->state;
 	w.state = clatch_next(l->state, CLATCH_STEP_RELEASE);
-	if (l->flags & CLATCH_ASKED)
-		bpf_map_delete_elem(&clatch_asked, &w.latch);
 	if (!bpf_map_delete_elem(&clatch_latches, tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
+	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */
+	bpf_map_delete_elem(&clatch_asked, &w.latch);
 }
 
 static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latch *l)

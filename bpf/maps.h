@@ -166,7 +166,10 @@ struct report_key {
 	__u8 direction;
 	__u8 reason;
 	__u8 verdict;
-	__u32 pad;
+	/* where there is no latch: one service's are not merged with another's */
+	__u16 port;
+	__u8 proto;
+	__u8 pad;
 };
 struct report {
 	struct clatch_event event;
@@ -198,8 +201,6 @@ struct udp_socket {
 	__u16 wanted_port;
 	__u8 fresh; /* connect() was called and nothing was sent since */
 	__u8 released; /* no descriptor is left: makes no latch any more */
-	struct clatch_addr sent; /* where its last datagram without a connection goes */
-	__u16 sent_port;
 	__u32 free_under; /* generation of the policy that lets this connection be in clear: */
 	struct clatch_tuple free;
 };
@@ -209,6 +210,28 @@ struct {
 	__type(key, int);
 	__type(value, struct udp_socket);
 } clatch_sockets SEC(".maps");
+
+/*
+ * What a thread last sent on a UDP socket, to an address that it named, and from where
+ * (datagram.h).  Full: the oldest go, and of what is not noted nothing is known.
+ */
+struct datagram_key {
+	__u64 task; /* kernel address */
+	__u64 socket; /* cookie */
+};
+struct datagram_note {
+	struct clatch_addr local; /* 0 = its route will tell */
+	struct clatch_addr remote;
+	__u16 remote_port;
+	__u16 pad;
+	__u32 generation; /* of the policy by which it is to be judged */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct datagram_key);
+	__type(value, struct datagram_note);
+} clatch_datagrams SEC(".maps");
 
 /* What a program asked for its socket (ask.h); what listen() accepts inherits it. */
 struct request {

@@ -73,8 +73,8 @@ static __always_inline struct clatch_latch *demand_latch(struct __sk_buff *ctx, 
 		return NULL;
 	f->cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
 	l = latch_demand(&f->tuple, f->cookie, request_of(sk));
-	if (l && sk->protocol == IPPROTO_UDP)
-		udp_latched(sk, f);
+	if (l && sk->protocol == IPPROTO_UDP && !udp_latched(sk, f))
+		return NULL;
 	return l;
 }
 

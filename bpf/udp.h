@@ -45,20 +45,26 @@ static __always_inline void udp_let_go(const struct clatch_tuple *tuple, __u64 c
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
-/* Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now. */
-static __noinline void udp_latched(struct bpf_sock *sk, const struct flow *f)
+/*
+ * Notes the latch of a UDP socket, so that it goes with the socket; one before it goes now.  False
+ * where there is no memory: then no socket owns the latch, and it goes as well.
+ */
+static __noinline bool udp_latched(struct bpf_sock *sk, const struct flow *f)
 {
 	struct udp_socket *own =
 		bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (!own)
-		return;
+	if (!own) {
+		latch_delete(&f->tuple, CLATCH_END_RELEASED);
+		return false;
+	}
 	if (own->tuple.remote_port != f->tuple.remote_port ||
 	    own->tuple.local_port != f->tuple.local_port ||
 	    !addr_equal(&own->tuple.remote, &f->tuple.remote))
 		udp_let_go(&own->tuple, f->cookie);
 	own->tuple = f->tuple;
 	own->fresh = 0;
+	return true;
 }
 
 /*
@@ -160,75 +166,6 @@ static __noinline bool udp_must(struct __sk_buff *ctx, struct bpf_sock *sk,
 		own->free_under = policy.generation;
 	}
 	return must;
-}
-
-/* A datagram that belongs to no connection: judged by itself, and by its direction alone. */
-static __noinline enum clatch_reason datagram_check(const struct flow *f,
-						    const struct clatch_demand *asked)
-{
-	__u32 number = rule_find(&f->tuple);
-	struct clatch_rule *r = number == CLATCH_NO_RULE ? NULL : rule_get(number);
-	struct seen seen = {};
-
-	if (f->sas.unknown)
-		return CLATCH_UNKNOWN_SA;
-	if (!f->sas.count)
-		return CLATCH_CLEAR;
-	if (!r && number != CLATCH_NO_RULE)
-		return CLATCH_POLICY;
-	if (!side_seen(&seen, f))
-		return CLATCH_TABLE_FULL;
-	return seen_check(&seen, NULL, r ? &r->demand : NULL, asked);
-}
-
-static __always_inline enum clatch_verdict datagram(struct __sk_buff *ctx, const struct flow *f)
-{
-	struct bpf_sock *sk = ctx->sk;
-	enum clatch_reason reason;
-
-	if (sk)
-		sk = bpf_sk_fullsock(sk);
-	if (!sk || !packet_must(ctx, &f->tuple))
-		return CLATCH_PASS;
-	reason = datagram_check(f, request_of(sk));
-	return reason == CLATCH_OK ? CLATCH_PASS : unwatched(f, reason, true);
-}
-
-/*
- * The same of one that we send protected: where to was noted by sendmsg(), as the packet does not
- * tell any more.
- */
-static __always_inline enum clatch_verdict udp_sent(struct __sk_buff *ctx, struct bpf_sock *sk,
-						    struct flow *f, struct packet *p)
-{
-	struct udp_socket *own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, 0);
-	struct clatch_addr outer = f->tuple.remote;
-
-	f->tuple.proto = IPPROTO_UDP;
-	f->tuple.local_port = sk->src_port;
-	f->tuple.remote_port = own ? own->sent_port : 0;
-	if (own && own->sent_port)
-		f->tuple.remote = own->sent;
-	if (!packet_must(ctx, &f->tuple))
-		return CLATCH_PASS;
-	sas_outbound(ctx, &f->sas, &outer, p);
-	return datagram(ctx, f);
-}
-
-/* sendmsg() of a socket without a connection, or to another peer than that's.  1, or 0: refused. */
-static __always_inline int udp_sends(struct bpf_sock_addr *ctx, const struct clatch_addr *to)
-{
-	struct bpf_sock *sk = ctx->sk;
-	struct udp_socket *own;
-
-	if (!sk || (!policy_in_force().count && !request_of(sk)))
-		return 1;
-	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!own)
-		return audit; /* no memory: by which rule it is judged would not be known */
-	own->sent = *to;
-	own->sent_port = bpf_ntohs(ctx->user_port);
-	return 1;
 }
 
 /*

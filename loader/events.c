@@ -37,6 +37,8 @@ static int print_event(void *context, void *data, size_t size)
 		return 0;
 	if (e->watch.visit)
 		e->watch.visit(e->watch.context, data);
+	if (((const struct clatch_event *)data)->type == CLATCH_EV_ASKED)
+		return --e->left ? 0 : -EAGAIN;
 	output_event(&e->out, data);
 	e->error = output_flush(&e->out);
 	return !e->error && --e->left && is_writable(e->out.file) ? 0 : -EAGAIN;

@@ -42,7 +42,7 @@ static const char *const events[] = {
 	[CLATCH_EV_LATCHED] = "latched", [CLATCH_EV_VIOLATION] = "violation",
 	[CLATCH_EV_BROKEN] = "broken",	 [CLATCH_EV_RESTORED] = "restored",
 	[CLATCH_EV_CLOSED] = "closed",	 [CLATCH_EV_LISTENING] = "listening",
-	[CLATCH_EV_LOST] = "lost",
+	[CLATCH_EV_ASKED] = "asked",	 [CLATCH_EV_LOST] = "lost",
 };
 
 static const char *const dirs[] = {

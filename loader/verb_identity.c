@@ -99,21 +99,29 @@ static int parse_addr(const char *word, struct clatch_addr *addr)
 	return 0;
 }
 
+/* What is said of the SA; what is not said is left as it is. */
+static int parse_words(const struct cli *cli, const struct words *w, struct clatch_sa_key *key)
+{
+	if (w->spi && parse_spi(w->spi, &key->spi))
+		return cli_usage(cli, "--spi '%s' is no SPI: a number up to 0xffffffff", w->spi);
+	if (w->dst && parse_addr(w->dst, &key->dst))
+		return cli_usage(cli, "--dst '%s' is no address", w->dst);
+	if (w->proto && !strcmp(w->proto, "ah"))
+		key->proto = IPPROTO_AH;
+	else if (w->proto && !strcmp(w->proto, "esp"))
+		key->proto = IPPROTO_ESP;
+	else if (w->proto)
+		return cli_usage(cli, "--proto '%s' is neither esp nor ah", w->proto);
+	return 0;
+}
+
 /* Which SA. */
 static int parse_key(const struct cli *cli, const struct words *w, struct clatch_sa_key *key)
 {
 	if (!w->spi || !w->dst)
 		return cli_usage(cli, "Which SA? Give its --spi and --dst");
-	if (parse_spi(w->spi, &key->spi))
-		return cli_usage(cli, "--spi '%s' is no SPI: a number up to 0xffffffff", w->spi);
-	if (parse_addr(w->dst, &key->dst))
-		return cli_usage(cli, "--dst '%s' is no address", w->dst);
 	key->proto = IPPROTO_ESP;
-	if (w->proto && !strcmp(w->proto, "ah"))
-		key->proto = IPPROTO_AH;
-	else if (w->proto && strcmp(w->proto, "esp"))
-		return cli_usage(cli, "--proto '%s' is neither esp nor ah", w->proto);
-	return 0;
+	return parse_words(cli, w, key);
 }
 
 static int check_id(const struct cli *cli, const char *option, const char *text)
@@ -234,6 +242,8 @@ static int del(const struct cli *cli, const void *context)
 
 struct listing {
 	const struct cli *cli;
+	const struct words *words; /* which were given: … */
+	struct clatch_sa_key wanted; /* … and what they say */
 	struct ids *ids;
 	bool begun;
 };
@@ -277,6 +287,13 @@ static void list_text(struct listing *l, const struct clatch_sa_key *key,
 	       peer ? peer : "-");
 }
 
+static bool is_wanted(const struct listing *l, const struct clatch_sa_key *key)
+{
+	return (!l->words->spi || key->spi == l->wanted.spi) &&
+	       (!l->words->dst || !memcmp(&key->dst, &l->wanted.dst, sizeof(key->dst))) &&
+	       (!l->words->proto || key->proto == l->wanted.proto);
+}
+
 static int list_entry(void *context, const void *k, const void *value)
 {
 	struct listing *l = context;
@@ -286,7 +303,7 @@ static int list_entry(void *context, const void *k, const void *value)
 
 	memcpy(&key, k, sizeof(key));
 	memcpy(&sa, value, sizeof(sa));
-	if (!sa.who.local_id && !sa.who.peer_id)
+	if ((!sa.who.local_id && !sa.who.peer_id) || !is_wanted(l, &key))
 		return 0;
 	snprintf(spi, sizeof(spi), "0x%08x", ntohl(key.spi));
 	if (l->cli->json)
@@ -298,11 +315,15 @@ static int list_entry(void *context, const void *k, const void *value)
 
 static int list(const struct cli *cli, const void *context)
 {
+	const struct words *w = context;
 	_cleanup_tables_ struct tables t = TABLES_INIT;
-	struct listing l = { .cli = cli };
-	int err, status = tables_open(&t, cli);
+	struct listing l = { .cli = cli, .words = w };
+	int err, status = parse_words(cli, w, &l.wanted);
 
-	(void)context;
+	if (!status && (w->peer_id || w->local_id))
+		status = cli_usage(cli, "list takes --spi, --dst and --proto");
+	if (!status)
+		status = tables_open(&t, cli);
 	if (status)
 		return status;
 	l.ids = t.ids;
@@ -321,7 +342,7 @@ static const struct cli_word words[] = {
 	{ "add", "", "tell who is at the ends of an SA: --spi, --dst, --peer-id, maybe --local-id",
 	  add },
 	{ "del", "", "forget it: --spi, --dst", del },
-	{ "list", "", "print all SAs whose ends are known", list },
+	{ "list", "", "print the SAs whose ends are known; of some --spi, --dst, --proto", list },
 	{},
 };
 

@@ -364,7 +364,8 @@ void watch_event(void *context, const struct clatch_event *event)
 	struct watch *w = context;
 	struct clatch_latch latch;
 
-	if (event->type != CLATCH_EV_LATCHED && event->type != CLATCH_EV_BROKEN)
+	if (event->type != CLATCH_EV_LATCHED && event->type != CLATCH_EV_BROKEN &&
+	    event->type != CLATCH_EV_ASKED)
 		return;
 	if (bpf_map_lookup_elem(w->latches.latches, &event->tuple, &latch))
 		return;

@@ -34,6 +34,7 @@ enum clatch_event_type {
 	CLATCH_EV_RESTORED,
 	CLATCH_EV_CLOSED,
 	CLATCH_EV_LISTENING,
+	CLATCH_EV_ASKED, /* not shown: a BROKEN latch's program has chosen another disposition */
 	CLATCH_EV_LOST, /* only in text and JSON: the ring was full, count says how often */
 	CLATCH_EV_TYPES,
 };

@@ -283,6 +283,15 @@ class Dispose(OptionCase):
         self.guard.wait_event(event="closed", latch=latch["id"], cause="reset-after")
         self.assertEqual(o.error_of(own.recv, 9), errno.ECONNABORTED)
 
+    def test_when_broken_already(self):
+        for words in ((o.RESET,), (o.RESET_AFTER, 500)):
+            own, latch = self.broken(o.HOLD)
+            o.dispose(own, *words)
+            self.guard.wait_event(event="closed", latch=latch["id"], cause="reset-after")
+            self.assertEqual(o.error_of(own.recv, 9), errno.ECONNABORTED)
+            self.assertNotIn("asked", {e["event"] for e in self.guard.events})
+            ipsec.flush(self.lab.a, self.lab.b)
+
     def test_hold(self):
         self.rules("[clatch]\nreset-after = 0s\n")
         own, latch = self.broken(o.HOLD)
@@ -309,6 +318,16 @@ class Off(OptionCase):
             self.assertEqual(client.recv(1), b"x")
             self.assertEqual(o.inquire(accepted if server else own).flags, 0)
         self.assertEqual([x for x in self.guard.json("list")["latches"] if x["remote"]], [])
+
+
+class Others(OptionCase):
+    """Options that are not ours."""
+
+    def test_long(self):
+        """Of which the hook is shown a part: up to 6.5 the kernel would stumble over the rest."""
+        own, _ = self.pair(False)
+        self.assertEqual(o.error_of(own.setsockopt, socket.IPPROTO_IP, socket.IP_OPTIONS,
+                                    bytes(5000)), errno.EINVAL)
 
 
 class IkeInside(Case):

@@ -20,6 +20,37 @@ from who import NEWCOMER, OWN, PEER, WhoCase, with_new_key
 ID_TEXT = 512
 
 
+class List(WhoCase):
+    """`identity list` of some."""
+
+    def listed(self, *words):
+        return {(x["proto"], int(x["spi"], 16))
+                for x in self.guard.json("identity", "list", *words)["identities"]}
+
+    def test_some(self):
+        self.protect(with_new_key())
+        self.tell(Shape(), FIRST)
+        ah = Shape(sa_proto="ah", suite=ipsec.AUTH_ONLY)
+        ipsec.states(self.lab, ah, (FIRST[0], OTHER[1]))
+        self.tell(ah, (FIRST[0], OTHER[1]))
+        out, back, ah_out, ah_back = (("esp", FIRST[0]), ("esp", FIRST[1]), ("ah", FIRST[0]),
+                                      ("ah", OTHER[1]))
+        to_peer = ("--dst", self.lab.b.v4)
+        for words, wanted in (((), {out, back, ah_out, ah_back}),
+                              (("--spi", hex(FIRST[0])), {out, ah_out}),
+                              (("--spi", FIRST[1]), {back}), (("--spi", 9), set()),
+                              (("--proto", "ah"), {ah_out, ah_back}), (to_peer, {out, ah_out}),
+                              ((*to_peer, "--proto", "esp"), {out}),
+                              ((*to_peer, "--spi", FIRST[1]), set())):
+            with self.subTest(words=words):
+                self.assertEqual(self.listed(*words), wanted)
+        for words in (("--spi", "x"), ("--dst", "x"), ("--proto", "x"), ("--peer-id", "x"),
+                      ("--local-id", "x")):
+            with self.subTest(words=words):
+                done = self.guard.loader("identity", "list", *words, check=False)
+                self.assertEqual((done.returncode, done.stdout), (2, ""))
+
+
 class SpiReuse(WhoCase):
     """The SA of an identity goes, and another takes its SPI: nobody has told whose that is."""
 

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -123,6 +124,40 @@ class Take(OptionCase):
         o.dispose(one, o.RESET)
         self.assertNotEqual(self.asked(), before)
 
+    def test_disposition_while_its_latch_goes(self):
+        """Whoever comes first: nothing is left of what was asked for."""
+        self.policy(*MAY_PROTECT)
+        one = self.socket("udp")
+        o.require(one, o.ENCRYPTED)
+        child = os.fork()  # a thread would wait for this one
+        if not child:
+            while True:
+                o.dispose(one, o.HOLD)
+        try:
+            for number in range(2000):
+                one.connect((self.PEER, 7000 + number % 2))
+                self.assertRaises(PermissionError, one.send, b"x")
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        self.assertEqual(len(self.asked()), 1)
+        one.close()
+        self.assertEqual(self.asked(), [])
+
+    def test_no_memory_to_note_the_latch(self):
+        """Of which no socket would know that it is its own."""
+        self.policy(*MAY_PROTECT)
+        self.put_in_force("[rule all]\nrequire = ipsec\n")
+        one = self.socket("udp")
+        self.inside("sysctl", "-qw", "net.core.optmem_max=1")
+        one.connect((self.PEER, 7000))
+        self.assertRaises(PermissionError, one.send, b"x")
+        self.assertEqual(self.list(), [])
+        self.assertEqual(self.status()["counters"]["table-full"], 1)
+        self.inside("sysctl", "-qw", "net.core.optmem_max=100000")
+        self.assertRaises(PermissionError, one.send, b"x")
+        self.assertEqual([x["state"] for x in self.list()], ["BROKEN"])
+
     def asked(self):
         return json.loads(must("bpftool", "-j", "map", "dump", "pinned",
                                f"{self.dir}/clatch_asked"))
@@ -229,6 +264,17 @@ class Take(OptionCase):
         self.assert_error(errno.EISCONN, o.turn_off, one)
         o.dispose(one, o.HOLD)
 
+    def test_too_late_for_datagrams(self):
+        """After the first, be it refused."""
+        self.policy(*MAY_PROTECT)
+        one = self.socket("udp")
+        o.require(one, o.ENCRYPTED)
+        one.connect((self.PEER, 7000))
+        o.require(one, o.ESP)
+        self.assertRaises(PermissionError, one.send, b"x")
+        self.assert_error(errno.EISCONN, o.require, one, o.ENCRYPTED)
+        self.assert_error(errno.EISCONN, o.turn_off, one)
+
     def peer_listener(self):
         with netns_of(self.peer):
             server = socket.create_server((self.PEER, 0))
@@ -286,6 +332,14 @@ class Others(OptionCase):
             self.assertNotEqual(o.error_of(o.require, one, o.ESP), 0)
         pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
+    def test_raw_sockets(self):
+        """They may have a transport's number, but not its connections."""
+        with self.guarded():
+            one = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        self.addCleanup(one.close)
+        for call in (o.inquire, lambda sock: o.require(sock, o.ESP)):
+            self.assertIn(o.error_of(call, one), (errno.ENOPROTOOPT, errno.EOPNOTSUPP))
+
 
 class Bounds(OptionCase):
     """What the policy leaves a program to ask for."""
@@ -298,6 +352,12 @@ class Bounds(OptionCase):
             with self.subTest(words=words):
                 self.assert_error(errno.EACCES, o.require, one, *words)
         self.assertEqual(o.requirement(one), (0, 0, 0, b""))
+
+    def test_weaker_than_encrypted(self):
+        self.put_in_force("[rule all]\nrequire = encrypted\n")
+        for wanted in (o.PROTECTED, o.ESP, o.AH, o.UNPROTECTED):
+            self.assert_error(errno.EACCES, o.require, self.socket(), wanted)
+        o.require(self.socket(), o.ENCRYPTED)
 
     def test_as_strict_or_stricter(self):
         self.put_in_force(RULE)
