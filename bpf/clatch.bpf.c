@@ -38,6 +38,8 @@ int clatch_ingress(struct __sk_buff *ctx)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || !has_connections(sk))
 		return CGROUP_PASS;
+	if (fast_inbound(ctx, sk))
+		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_IN, ctx->len);
 	/* Whatever stands in front of the transport header: the socket knows its connection. */
 	if ((packet_parse(ctx, &p, &f.tuple, 0, CLATCH_IN) || p.proto != sk->protocol) &&
@@ -59,8 +61,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 	if (l) {
 		if ((l->flags & CLATCH_OPENING) && is_syn(&p))
 			latch_end_in(l, LARVAL_TIME); /* repeated */
-		adopted_end(ctx, l, sk);
-		return ingress_verdict(latch_hold(ctx, l, &f, CLATCH_IN));
+		return ingress_verdict(socket_hold(ctx, l, sk, &f, CLATCH_IN));
 	}
 	if (!f.sas.count && clear_refused(ctx, sk, &p, &f.tuple))
 		return ingress_verdict(unwatched(&f, CLATCH_CLEAR, true));
@@ -85,6 +86,8 @@ int clatch_egress(struct __sk_buff *ctx)
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || !has_connections(sk))
+		return CGROUP_PASS;
+	if (fast_outbound(ctx, sk))
 		return CGROUP_PASS;
 	if (sk->state == BPF_TCP_CLOSE && sk->protocol == IPPROTO_UDP && udp_closed(ctx, sk))
 		return egress_verdict(closed_verdict());
@@ -129,8 +132,7 @@ int clatch_egress(struct __sk_buff *ctx)
 		return CGROUP_PASS; /* nothing begins on a closed socket */
 	if (!l)
 		return egress_verdict(socket_first(ctx, sk, &f, CLATCH_OUT));
-	adopted_end(ctx, l, sk);
-	return egress_verdict(latch_hold(ctx, l, &f, CLATCH_OUT));
+	return egress_verdict(socket_hold(ctx, l, sk, &f, CLATCH_OUT));
 }
 
 /*

@@ -47,6 +47,7 @@ static __noinline void order_close(struct clatch_latch *l, const struct clatch_o
 	w.old_state = latch_step(l, CLATCH_STEP_CLOSE, now);
 	w.state = l->state;
 	bpf_spin_unlock(&l->lock);
+	fast_stop(l);
 	if (w.old_state != w.state)
 		report(&tuple, NULL, NULL, &w);
 }

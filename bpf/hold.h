@@ -118,6 +118,8 @@ static __always_inline __u32 latch_causes(struct clatch_latch *l, __u32 set, __u
 	w->state = l->state;
 	w->causes = l->causes ? l->causes : before;
 	bpf_spin_unlock(&l->lock);
+	if (w->state != CLATCH_ESTABLISHED)
+		fast_stop(l);
 	w->latch = l->id;
 	w->cause = lowest_bit(fresh ? fresh : clear & before);
 	return fresh;

@@ -92,6 +92,20 @@ static __always_inline bool to_xfrm_interface(struct sk_buff *skb)
 	       (kind[0] == 'v' && kind[1] == 't' && kind[2] == 'i');
 }
 
+/* A packet of a connected socket, held to its latch; what comes after it may go the fast path. */
+static __always_inline enum clatch_verdict socket_hold(struct __sk_buff *ctx,
+						       struct clatch_latch *l, struct bpf_sock *sk,
+						       struct flow *f, enum clatch_dir dir)
+{
+	enum clatch_verdict verdict;
+
+	adopted_end(ctx, l, sk);
+	verdict = latch_hold(ctx, l, f, dir);
+	if (verdict == CLATCH_PASS)
+		fast_open(sk, l, f);
+	return verdict;
+}
+
 /* The first protected packet of a socket's connection. */
 static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, struct bpf_sock *sk,
 							struct flow *f, enum clatch_dir dir)

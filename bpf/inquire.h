@@ -42,7 +42,8 @@ static __always_inline void inquire_sa(struct clatch_sa_parameters *p,
 	p->if_id = ref->if_id;
 }
 
-static __always_inline void inquire_side(struct clatch_direction *d, const struct clatch_side *side)
+static __always_inline void inquire_side(struct clatch_direction *d, const struct clatch_side *side,
+					 const struct clatch_fast_side *fast)
 {
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++)
@@ -53,8 +54,8 @@ static __always_inline void inquire_side(struct clatch_direction *d, const struc
 	d->nat_sport = side->encap_sport;
 	d->nat_dport = side->encap_dport;
 	d->sas = side->count;
-	d->packets = side->packets;
-	d->bytes = side->bytes;
+	d->packets = side->packets + (fast ? fast->packets : 0);
+	d->bytes = side->bytes + (fast ? fast->bytes : 0);
 	d->violations = side->violations;
 }
 
@@ -102,14 +103,15 @@ static __always_inline bool inquire_demanded(const struct clatch_latch *l)
 static __always_inline void inquire_latch(struct clatch_inquiry *q, const struct clatch_latch *l)
 {
 	struct clatch_who who = inquire_who(l);
+	struct clatch_fast *fast = fast_get(l->fast);
 
 	q->flags = CLATCH_IS_LATCHED | (l->flags & CLATCH_ADOPTED ? CLATCH_IS_ADOPTED : 0) |
 		   (inquire_demanded(l) ? CLATCH_IS_DEMANDED : 0) | (audit ? CLATCH_IS_AUDIT : 0);
 	q->id = l->id;
 	q->state = l->state;
 	q->causes = l->causes;
-	inquire_side(&q->in, &l->in);
-	inquire_side(&q->out, &l->out);
+	inquire_side(&q->in, &l->in, fast ? &fast->side[CLATCH_IN] : NULL);
+	inquire_side(&q->out, &l->out, fast ? &fast->side[CLATCH_OUT] : NULL);
 	inquire_binding(q, who.local_id, who.peer_id);
 }
 

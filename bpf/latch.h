@@ -3,7 +3,7 @@
 #ifndef CLATCH_BPF_LATCH_H
 #define CLATCH_BPF_LATCH_H
 
-#include "event.h"
+#include "fast.h"
 #include "rule.h"
 
 /* A SYN that comes to nothing: longer than the kernel repeats its SYN-ACK (63 s). */
@@ -32,6 +32,7 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	w.latch = l->id;
 	w.old_state = l->state;
 	w.state = clatch_next(l->state, CLATCH_STEP_RELEASE);
+	fast_release(l);
 	if (!bpf_map_delete_elem(&clatch_latches, tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
 	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */

@@ -10,6 +10,7 @@
 #include <clatch/certificate.h>
 #include <clatch/control.h>
 #include <clatch/event.h>
+#include <clatch/fast.h>
 #include <clatch/latch.h>
 #include <clatch/meta.h>
 #include <clatch/rule.h>
@@ -21,6 +22,38 @@ struct {
 	__type(key, struct clatch_tuple);
 	__type(value, struct clatch_latch);
 } clatch_latches SEC(".maps");
+
+/*
+ * The fast path (fast.h): what packets of a latch are judged by and counted in; one more than latches,
+ * as slot 0 is none.  Full: such a latch's packets go the long way.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 65536 + 1);
+	__type(key, __u32);
+	__type(value, struct clatch_fast);
+} clatch_fast SEC(".maps");
+
+/* Slots that were given back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 65536);
+	__type(value, __u32);
+} clatch_fast_free SEC(".maps");
+
+/* A connected socket's slot in clatch_fast, and the latch that it was for. */
+struct place {
+	__u64 latch; /* id; 0 = none */
+	__u32 slot;
+	__u32 remote_port; /* where the socket was connected to then */
+	__u32 remote[4];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct place);
+} clatch_places SEC(".maps");
 
 /*
  * The certificates with which an identity was authenticated, as the IKE daemon told: for `show`, by

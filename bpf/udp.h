@@ -183,6 +183,7 @@ static __always_inline void udp_connect(struct bpf_sock_addr *ctx, const struct 
 	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!own)
 		return;
+	fast_leave(sk);
 	own->wanted = *wanted;
 	own->wanted_port = bpf_ntohs(ctx->user_port);
 	own->fresh = 1;

@@ -2,6 +2,7 @@
 #include "latches.h"
 
 #include <bpf/bpf.h>
+#include <clatch/fast.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,13 @@ int latches_open(struct latches *l, const struct cli *cli)
 		int *fd;
 		const char *map;
 	} maps[] = {
-		{ &l->latches, "clatch_latches" }, { &l->suites, "clatch_suites" },
-		{ &l->rules, "clatch_rules" },	   { &l->sas, "clatch_sas" },
-		{ &l->id_map, "clatch_ids" },	   { &l->certificates, "clatch_certificates" },
+		{ &l->latches, "clatch_latches" },
+		{ &l->fast, "clatch_fast" },
+		{ &l->suites, "clatch_suites" },
+		{ &l->rules, "clatch_rules" },
+		{ &l->sas, "clatch_sas" },
+		{ &l->id_map, "clatch_ids" },
+		{ &l->certificates, "clatch_certificates" },
 		{ &l->asked, "clatch_asked" },
 	};
 
@@ -34,6 +39,7 @@ int latches_open(struct latches *l, const struct cli *cli)
 void latches_close(struct latches *l)
 {
 	cleanup_close(&l->latches);
+	cleanup_close(&l->fast);
 	cleanup_close(&l->suites);
 	cleanup_close(&l->rules);
 	cleanup_close(&l->sas);
@@ -163,6 +169,19 @@ struct walk {
 	void *context;
 };
 
+/* What went the fast path was counted there. */
+static void add_fast(const struct latches *l, struct clatch_latch *latch)
+{
+	struct clatch_fast fast;
+
+	if (!latch->fast || bpf_map_lookup_elem(l->fast, &latch->fast, &fast))
+		return;
+	latch->in.packets += fast.side[CLATCH_IN].packets;
+	latch->in.bytes += fast.side[CLATCH_IN].bytes;
+	latch->out.packets += fast.side[CLATCH_OUT].packets;
+	latch->out.bytes += fast.side[CLATCH_OUT].bytes;
+}
+
 static int visit(void *context, const void *key, const void *value)
 {
 	const struct walk *w = context;
@@ -174,6 +193,7 @@ static int visit(void *context, const void *key, const void *value)
 		return 0;
 	if (!filter_matches(w->filter, &view.tuple, &view.latch))
 		return 0;
+	add_fast(w->latches, &view.latch);
 	resolve_side(w->latches, view.in, view.tuple.netns, &view.latch.in);
 	resolve_side(w->latches, view.out, view.tuple.netns, &view.latch.out);
 	resolve_who(w->latches, &view);

@@ -26,6 +26,7 @@ struct latch_view {
 /* The maps' file descriptors, and a copy of the suites that were asked for: none ever changes. */
 struct latches {
 	int latches;
+	int fast;
 	int suites;
 	int rules;
 	int sas;
@@ -39,7 +40,7 @@ struct latches {
 
 #define LATCHES_INIT                                                                               \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                          \
+		-1, -1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                          \
 	}
 
 /* Opens the pinned maps. 0 or -errno. */

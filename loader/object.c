@@ -73,23 +73,38 @@ static int set_audit(struct bpf_object *object, __u32 audit)
 	return map ? bpf_map__set_initial_value(map, &audit, sizeof(audit)) : -ENOENT;
 }
 
+/* The database, and what there is of each latch beside it.  0 or -errno. */
+static int set_sizes(struct bpf_object *object, __u32 latches)
+{
+	const struct {
+		const char *map;
+		__u32 entries;
+	} sizes[] = {
+		{ "clatch_latches", latches },
+		{ "clatch_asked", latches },
+		{ "clatch_fast", latches + 1 }, /* 0 is no slot */
+		{ "clatch_fast_free", latches },
+	};
+	int err = 0;
+
+	for (size_t i = 0; !err && i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		err = bpf_map__set_max_entries(bpf_object__find_map_by_name(object, sizes[i].map),
+					       sizes[i].entries);
+	return err;
+}
+
 static int load_from(struct bpf_object **object, const char *begin, const char *end,
 		     const struct clatch_meta *meta)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "clatch");
 	struct bpf_object *opened = bpf_object__open_mem(begin, end - begin, &opts);
-	struct bpf_map *latches, *asked;
 	int err = libbpf_get_error(opened);
 
 	if (err)
 		return err;
-	latches = bpf_object__find_map_by_name(opened, "clatch_latches");
-	asked = bpf_object__find_map_by_name(opened, "clatch_asked");
 	err = set_audit(opened, meta->audit);
 	if (!err)
-		err = bpf_map__set_max_entries(latches, meta->max_latches);
-	if (!err)
-		err = bpf_map__set_max_entries(asked, meta->max_latches);
+		err = set_sizes(opened, meta->max_latches);
 	if (!err)
 		err = bpf_object__load(opened);
 	if (err)

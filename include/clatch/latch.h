@@ -77,10 +77,12 @@ struct clatch_latch {
 	struct bpf_timer end; /* runs when the connection is ending, or may never begin */
 	struct bpf_spin_lock lock; /* over recording a side and over state */
 	__u32 sockets; /* LISTENER: how many listen, SO_REUSEPORT allows several */
+	__u32 fast; /* its slot in clatch_fast (clatch/fast.h), 0 = none */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
 _Static_assert(sizeof(struct clatch_side) == 176, "layout shared with pinned maps");
-_Static_assert(sizeof(struct clatch_latch) == 432, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 440, "layout shared with pinned maps");
 
 #endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The fast path: a connected socket remembers its latch's slot in clatch_fast, and a packet under the
+ * very SA that was found congruent last passes without its headers being read or its latch being
+ * looked up.  It is no verdict of its own: hold.h opens it after a packet that check() let pass, and
+ * whatever stops the latch or takes it away closes it (fast_stop(), fast_release()); in doubt a
+ * packet goes the long way.
+ */
+#ifndef CLATCH_BPF_FAST_H
+#define CLATCH_BPF_FAST_H
+
+#include "event.h"
+
+#define FAST_GONE (~0U) /* in place of a slot, where the latch has gone: it gets none any more */
+
+static __always_inline struct clatch_fast *fast_get(__u32 slot)
+{
+	return slot ? bpf_map_lookup_elem(&clatch_fast, &slot) : NULL;
+}
+
+/* Nothing goes this way any more, until a packet that passes opens it again. */
+static __always_inline void fast_stop(const struct clatch_latch *l)
+{
+	struct clatch_fast *fast = fast_get(l->fast);
+
+	if (fast)
+		__sync_lock_test_and_set(&fast->latch, 0);
+}
+
+/* The latch goes, and its slot with it. */
+static __always_inline void fast_release(struct clatch_latch *l)
+{
+	__u32 slot = __sync_lock_test_and_set(&l->fast, FAST_GONE);
+	struct clatch_fast *fast = fast_get(slot);
+
+	if (!fast)
+		return;
+	__sync_lock_test_and_set(&fast->latch, 0);
+	bpf_map_push_elem(&clatch_fast_free, &slot, BPF_ANY);
+}
+
+/* A slot that nobody uses; 0 where there is none: then the connection goes the long way. */
+static __always_inline __u32 fast_unused(void)
+{
+	static __u32 last;
+	struct clatch_fast *fast;
+	__u32 slot = 0;
+
+	if (bpf_map_pop_elem(&clatch_fast_free, &slot)) {
+		if (!fast_get(last + 1))
+			return 0;
+		slot = __sync_fetch_and_add(&last, 1) + 1;
+	}
+	fast = fast_get(slot);
+	if (!fast)
+		return 0;
+	__builtin_memset(fast, 0, sizeof(*fast));
+	return slot;
+}
+
+/* The latch's slot, given one where it has none.  0 where it can have none. */
+static __always_inline __u32 fast_slot(struct clatch_latch *l)
+{
+	__u32 slot = l->fast, other;
+
+	if (slot)
+		return slot == FAST_GONE ? 0 : slot;
+	slot = fast_unused();
+	if (!slot)
+		return 0;
+	other = __sync_val_compare_and_swap(&l->fast, 0, slot);
+	if (!other)
+		return slot;
+	bpf_map_push_elem(&clatch_fast_free, &slot, BPF_ANY); /* another CPU was first */
+	return other == FAST_GONE ? 0 : other;
+}
+
+/*
+ * What the packets of this flow's direction are recognized by: one SA, and outbound, where the packet
+ * itself must show its SPI, plain ESP.
+ */
+static __always_inline bool fast_suits(const struct flow *f)
+{
+	struct xfrm_state *x = kcast(struct xfrm_state, f->sas.state[0]);
+
+	if (f->sas.count != 1 || f->sas.unknown || !f->sas.state[0] ||
+	    f->tuple.proto == IPPROTO_SCTP)
+		return false;
+	return f->dir == CLATCH_IN || (kread(x, id.proto) == IPPROTO_ESP && !kread(x, encap));
+}
+
+/* The socket's place, or NULL without memory.  Written in the order that fast_pass() reads against. */
+static __always_inline bool fast_place(struct bpf_sock *sk, const struct flow *f, __u64 id,
+				       __u32 slot)
+{
+	volatile struct place *place =
+		bpf_sk_storage_get(&clatch_places, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!place)
+		return false;
+	if (place->latch == id && place->slot == slot)
+		return true;
+	place->latch = 0;
+	place->slot = slot;
+	place->remote_port = f->tuple.remote_port;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		place->remote[i] = const_words(&f->tuple.remote)[i];
+	place->latch = id;
+	return true;
+}
+
+static __always_inline bool fast_may(const struct clatch_latch *l, __u64 id)
+{
+	return l->id == id && l->state == CLATCH_ESTABLISHED &&
+	       !(l->flags & (CLATCH_OPENING | CLATCH_RENEW));
+}
+
+/*
+ * Opens the fast path for the socket's packets of this direction, one of which has passed.  Whoever
+ * stops the latch first changes it and then closes the path; so what is true of it after the path
+ * was opened is true until that is closed.
+ */
+static __noinline void fast_open(struct bpf_sock *sk, struct clatch_latch *l, const struct flow *f)
+{
+	struct clatch_side *side = latch_side(l, f->dir);
+	struct clatch_verified verified = side->verified;
+	struct clatch_fast *fast;
+	__u64 id = l->id;
+	__u32 slot;
+
+	if (sk->state != BPF_TCP_ESTABLISHED || !fast_suits(f) || !fast_may(l, id) ||
+	    verified.state != f->sas.state[0])
+		return;
+	slot = fast_slot(l);
+	fast = fast_get(slot);
+	if (!fast || !fast_place(sk, f, id, slot))
+		return;
+	fast->side[f->dir & 1].verified = verified;
+	__sync_lock_test_and_set(&fast->latch, id);
+	if (bpf_map_lookup_elem(&clatch_latches, &f->tuple) != l || l->fast != slot ||
+	    !fast_may(l, id))
+		__sync_lock_test_and_set(&fast->latch, 0);
+}
+
+/* Is it still connected to what its place is for?  Only UDP can change that. */
+static __always_inline bool fast_connected(volatile struct place *place, struct bpf_sock *sk)
+{
+	if (sk->protocol == IPPROTO_TCP)
+		return true;
+	if (sk->protocol != IPPROTO_UDP || bpf_ntohs(sk->dst_port) != place->remote_port)
+		return false;
+	if (sk->family == AF_INET)
+		return sk->dst_ip4 == place->remote[3];
+	return sk->dst_ip6[3] == place->remote[3] && sk->dst_ip6[2] == place->remote[2] &&
+	       sk->dst_ip6[1] == place->remote[1] && sk->dst_ip6[0] == place->remote[0];
+}
+
+/* A packet of @sk whose one SA is @x: counted, and true if it passes. */
+static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
+				      enum clatch_dir dir, __u32 len)
+{
+	volatile struct place *place;
+	struct clatch_fast *fast;
+	__u64 id;
+	__u32 slot;
+
+	if (sk->state != BPF_TCP_ESTABLISHED)
+		return false;
+	place = bpf_sk_storage_get(&clatch_places, sk, NULL, 0);
+	if (!place)
+		return false;
+	id = place->latch;
+	if (!id || !fast_connected(place, sk))
+		return false;
+	slot = place->slot;
+	fast = bpf_map_lookup_elem(&clatch_fast, &slot);
+	if (!fast || fast->latch != id || !sa_verified(&fast->side[dir].verified, x))
+		return false;
+	__sync_fetch_and_add(&fast->side[dir].packets, 1);
+	__sync_fetch_and_add(&fast->side[dir].bytes, len);
+	return true;
+}
+
+static __noinline bool fast_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
+{
+	struct sk_buff *skb = kskb(ctx);
+	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	struct sec_path *sp;
+
+	if (!(kread(skb, active_extensions) & (1 << id)))
+		return false;
+	sp = sec_path(skb, id);
+	return kread(sp, len) == 1 && fast_pass(sk, kread(sp, xvec[0]), CLATCH_IN, ctx->len);
+}
+
+/* The SPI of a packet that is ESP behind a plain IP header; else 0, which is no SA's. */
+static __always_inline __be32 esp_spi(struct __sk_buff *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *v6 = data;
+	struct iphdr *v4 = data;
+
+	if (data + sizeof(*v6) + sizeof(__be32) > end)
+		return 0;
+	if (*(__u8 *)data == 0x45 && v4->protocol == IPPROTO_ESP &&
+	    !(v4->frag_off & bpf_htons(0x1fff)))
+		return *(__be32 *)(v4 + 1);
+	if (v6->version == 6 && v6->nexthdr == IPPROTO_ESP)
+		return *(__be32 *)(v6 + 1);
+	return 0;
+}
+
+static __noinline bool fast_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
+{
+	struct dst_entry *dst = kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_dst_cache);
+	struct xfrm_state *x = dst ? kread(dst, xfrm) : NULL;
+	__be32 spi = x ? esp_spi(ctx) : 0;
+
+	return spi && kread(x, id.spi) == spi && fast_pass(sk, x, CLATCH_OUT, ctx->len);
+}
+
+/* connect() on UDP: what its place says of it may be over. */
+static __always_inline void fast_leave(struct bpf_sock *sk)
+{
+	volatile struct place *place = bpf_sk_storage_get(&clatch_places, sk, NULL, 0);
+
+	if (place)
+		place->latch = 0;
+}
+
+#endif
