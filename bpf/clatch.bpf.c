@@ -146,7 +146,7 @@ int clatch_tc_ingress(struct __sk_buff *ctx)
 	struct packet p;
 	struct flow f;
 
-	if (audit || !tc_parse(ctx, &p, &f, CLATCH_IN) || !is_latched_transport(p.proto))
+	if (audit || tc_protected(ctx) || !tc_parse(ctx, &p, &f, CLATCH_IN) || !is_latched_transport(p.proto))
 		return TC_ACT_UNSPEC;
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
 	if (!l)
@@ -165,6 +165,8 @@ int clatch_tc_egress(struct __sk_buff *ctx)
 	struct packet p;
 	struct flow f;
 
+	if (tc_protected(ctx) && !is_request(ctx))
+		return TC_ACT_UNSPEC;
 	if (!tc_parse(ctx, &p, &f, CLATCH_OUT))
 		return TC_ACT_UNSPEC;
 	if (p.proto == IPPROTO_ESP || p.proto == IPPROTO_AH)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a guarded UDP round trip over real ESP costs, beside nothing and beside its rivals.
+"""What a guarded round trip over real ESP costs, beside nothing and beside its rivals.
 
 Run by scripts/bench in the instruction-counted machine, where 1 ns is 1 instruction.  The cipher
 is the null cipher, so that the packet path is measured and not AES.
@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import pathlib
+import socket
 import sys
 import tempfile
 
@@ -41,12 +42,15 @@ def empty_pair(lab):
 def identity(lab):
     """Both ends are known by name, and a rule asks for them: else nothing would pass."""
     with Guard(lab, dev=False, follow=False) as guard, tempfile.NamedTemporaryFile("w") as rules:
-        rules.write("[rule all]\nproto = udp\nrequire = ipsec\npeer-id = *.example\n")
+        rules.write("".join(
+            f"[rule {proto}]\nproto = {proto}\nrequire = ipsec\npeer-id = *.example\n"
+            for proto in ("udp", "tcp")))
         rules.flush()
         guard.loader("policy", "load", rules.name)
         for spi, host in zip(SPIS, (lab.b, lab.a)):
-            guard.loader("identity", "add", "--spi", hex(spi), "--dst", host.v4,
-                         "--local-id", "app3.example", "--peer-id", "db1.example")
+            for dst in host.v4, host.v6:
+                guard.loader("identity", "add", "--spi", hex(spi), "--dst", dst,
+                             "--local-id", "app3.example", "--peer-id", "db1.example")
         yield
         if any(guard.counters().values()):
             raise RuntimeError(f"refused: {guard.counters()}")
@@ -69,20 +73,39 @@ CASES = {
 }
 
 
-def round_trip(lab):
-    return int(run(BUILD / "round_trip", f"/run/netns/{lab.a.name}", f"/run/netns/{lab.b.name}",
-                   lab.a.v4, lab.b.v4, lab.cgroup, ROUNDS).stdout)
+ROUND_TRIPS = {
+    "udp, ipv4": ("udp", socket.AF_INET),
+    "udp, ipv6": ("udp", socket.AF_INET6),
+    "tcp, ipv4": ("tcp", socket.AF_INET),
+    "tcp, ipv6": ("tcp", socket.AF_INET6),
+}
+
+
+def round_trip(lab, proto, family):
+    return int(run(BUILD / "round_trip", proto, f"/run/netns/{lab.a.name}",
+                   f"/run/netns/{lab.b.name}", lab.a.address(family), lab.b.address(family),
+                   lab.cgroup, ROUNDS).stdout)
+
+
+def measure(lab, shape):
+    """Of every case: instructions of a round trip."""
+    result = {}
+    ipsec.install(lab, shape, SPIS)
+    for name, case in CASES.items():
+        with case(lab):
+            result[name] = round_trip(lab, shape.upper, shape.family)
+        print(f"    {name:15} {result[name]:8,}  +{result[name] - result['none']:,}", flush=True)
+    ipsec.flush(lab.a, lab.b)
+    return result
 
 
 def main(out):
-    shape = ipsec.Shape(suite=ipsec.NULL_BOTH, upper="udp")
     result = {}
-    with Lab() as lab:
-        ipsec.install(lab, shape, SPIS)
-        for name, case in CASES.items():
-            with case(lab):
-                result[name] = round_trip(lab)
-            print(f"  {name:15} {result[name]:8,}  +{result[name] - result['none']:,}", flush=True)
+    for name, (proto, family) in ROUND_TRIPS.items():
+        print(f"  {name}", flush=True)
+        with Lab() as lab:
+            result[name] = measure(lab, ipsec.Shape(suite=ipsec.NULL_BOTH, upper=proto,
+                                                    family=family))
     pathlib.Path(out).write_text(json.dumps({"round_trip": result}) + "\n")
 
 

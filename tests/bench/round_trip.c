@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Cost of a UDP round trip between two network namespaces: one packet out of and one into the
+ * Cost of a round trip by UDP or TCP between two network namespaces: one packet out of and one into the
  * guarded side.  Both ends are in this process, so that nothing else is measured.
  *
- *   round_trip NETNS-A NETNS-B ADDR-A ADDR-B CGROUP ROUNDS
+ *   round_trip udp|tcp NETNS-A NETNS-B ADDR-A ADDR-B CGROUP ROUNDS
  *
  * Prints nanoseconds per round trip, the smallest of several batches.  A's socket is made in
  * CGROUP (a cgroup.procs file's directory, v2).
@@ -11,9 +11,11 @@
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,26 +57,48 @@ static struct sockaddr_in6 address(const char *text, int port)
 	return a;
 }
 
-/* An IPv4 address gives an IPv4 socket, as the cost differs. */
-static int endpoint(const char *own, int own_port, const char *peer, int peer_port)
+/* A socket bound to @own; an IPv4 address gives an IPv4 socket, as the cost differs. */
+static int endpoint(const char *own, int port, int type)
 {
-	struct sockaddr_in6 a = address(own, own_port), b = address(peer, peer_port);
+	struct linger at_once = { .l_onoff = 1 };
+	struct sockaddr_in6 a = address(own, port);
 	struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = a.sin6_port };
-	struct sockaddr_in b4 = { .sin_family = AF_INET, .sin_port = b.sin6_port };
-	int v4 = inet_pton(AF_INET, own, &a4.sin_addr) == 1, fd;
+	int v4 = inet_pton(AF_INET, own, &a4.sin_addr) == 1, one = 1, fd;
 
-	fd = socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	fd = socket(v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		err(1, "Couldn't make a socket");
-	if (v4) {
-		if (inet_pton(AF_INET, peer, &b4.sin_addr) != 1)
-			errx(1, "'%s' is no IPv4 address", peer);
-		if (bind(fd, (void *)&a4, sizeof(a4)) || connect(fd, (void *)&b4, sizeof(b4)))
-			err(1, "Couldn't connect '%s' to '%s'", own, peer);
-	} else if (bind(fd, (void *)&a, sizeof(a)) || connect(fd, (void *)&b, sizeof(b))) {
-		err(1, "Couldn't connect '%s' to '%s'", own, peer);
-	}
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	if (v4 ? bind(fd, (void *)&a4, sizeof(a4)) : bind(fd, (void *)&a, sizeof(a)))
+		err(1, "Couldn't bind '%s'", own);
 	return fd;
+}
+
+static void reach(int fd, int to)
+{
+	struct sockaddr_in6 peer; /* or shorter */
+	socklen_t length = sizeof(peer);
+
+	if (getsockname(to, (void *)&peer, &length) || connect(fd, (void *)&peer, length))
+		err(1, "Couldn't connect");
+}
+
+/* The peer's end of the connection: @fd, or what it accepts. */
+static int peer_end(int fd, int type, int from)
+{
+	int one = 1, accepted;
+
+	if (type == SOCK_DGRAM) {
+		reach(fd, from);
+		return fd;
+	}
+	accepted = accept(fd, NULL, NULL);
+	if (accepted < 0)
+		err(1, "Couldn't accept");
+	setsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(from, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return accepted;
 }
 
 static long nanoseconds(void)
@@ -102,18 +126,23 @@ int main(int argc, char **argv)
 {
 	struct timeval limit = { .tv_sec = 60 };
 	long count, best = 0;
-	int a, b;
+	int a, b, type;
 
-	if (argc != 7)
-		errx(2, "usage: round_trip NETNS-A NETNS-B ADDR-A ADDR-B CGROUP ROUNDS");
+	if (argc != 8)
+		errx(2, "usage: round_trip udp|tcp NETNS-A NETNS-B ADDR-A ADDR-B CGROUP ROUNDS");
+	type = strcmp(*++argv, "tcp") ? SOCK_DGRAM : SOCK_STREAM;
 	count = strtol(argv[6], NULL, 10);
 	if (count < 1)
 		errx(2, "ROUNDS is at least 1");
 	enter(argv[2]);
-	b = endpoint(argv[4], PORT_B, argv[3], PORT_A);
+	b = endpoint(argv[4], PORT_B, type);
+	if (type == SOCK_STREAM && listen(b, 1))
+		err(1, "Couldn't listen");
 	enter(argv[1]);
 	join(argv[5]);
-	a = endpoint(argv[3], PORT_A, argv[4], PORT_B);
+	a = endpoint(argv[3], PORT_A, type);
+	reach(a, b);
+	b = peer_end(b, type, a);
 	setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(b, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	rounds(a, b, count / 4 + 1); /* caches, latch, conntrack */

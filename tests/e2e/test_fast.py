@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The fast path: it is taken, what goes there is counted, and nothing goes there any more once its
+latch is stopped, replaced or gone.  That SAs are told apart there is tested wherever they are
+swapped: every connection has sent before."""
+
+import dataclasses
+import json
+import socket
+import struct
+import unittest
+
+import ipsec
+from case import OTHER, Case
+from ipsec import Shape
+from lab import run, wait_for
+
+TCP, UDP = Shape(), Shape(upper="udp")
+V6 = Shape(family=socket.AF_INET6)
+TUNNEL = Shape(mode="tunnel", host_tunnel=True)
+
+
+class Fast(Case):
+    def map(self, name):
+        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{self.guard.bpffs}/{name}").stdout
+        return [entry["formatted"] for entry in json.loads(dump)]
+
+    def slot(self, latch):
+        """The number of its slot, and that."""
+        number = next(entry["value"]["fast"] for entry in self.map("clatch_latches")
+                      if entry["value"]["id"] == latch["id"])
+        out = run("bpftool", "-j", "map", "lookup", "pinned", f"{self.guard.bpffs}/clatch_fast",
+                  "key", "hex", *(f"{byte:02x}" for byte in struct.pack("<I", number))).stdout
+        return number, json.loads(out)["formatted"]["value"]
+
+    def is_fast(self, latch):
+        return self.slot(latch)[1]["latch"] == latch["id"]
+
+    def counted(self, latch):
+        shown = self.show(latch)
+        return [shown[way][what] for way in ("in", "out") for what in ("packets", "bytes")]
+
+    def test_datagrams_are_counted(self):
+        for family, header in (socket.AF_INET, 20), (socket.AF_INET6, 40):
+            with self.subTest(family=family):
+                connection, latch, _ = self.latched(Shape(family=family), "udp")
+                before = self.counted(latch)
+                for _ in range(50):
+                    connection.exchange(b"of 20 bytes, no more")
+                packets_in, bytes_in, packets_out, _ = (
+                    now - then for now, then in zip(self.counted(latch), before))
+                self.assertEqual((packets_in, packets_out), (50, 50))
+                self.assertEqual(bytes_in, 50 * (header + 8 + 20))
+                taken = self.slot(latch)[1]
+                self.assertEqual(taken["latch"], latch["id"])
+                self.assertGreater(min(side["packets"] for side in taken["side"]), 45)
+
+    def test_what_goes_there(self):
+        for shape in TCP, V6, TUNNEL, dataclasses.replace(V6, mode="tunnel", host_tunnel=True):
+            with self.subTest(shape=shape):
+                connection, latch, _ = self.latched(shape)
+                for _ in range(5):
+                    connection.exchange()
+                self.assertGreater(min(side["packets"] for side in self.slot(latch)[1]["side"]), 3)
+
+    def test_not_while_it_is_broken(self):
+        connection, latch, _ = self.latched(TCP)
+        connection.exchange()
+        self.assertTrue(self.is_fast(latch))
+        # The SA is still there and the socket's route has it; what the policy says is another.
+        self.lab.a.ip("xfrm policy flush")
+        self.wait_state(connection, "BROKEN")
+        self.assertFalse(self.is_fast(latch))
+        ipsec.exchange_shape(self.lab, TCP, OTHER)
+        self.wait_state(connection, "ESTABLISHED")
+        connection.exchange()
+        self.assertTrue(self.is_fast(latch))
+
+    def test_not_once_it_is_closed(self):
+        connection, latch, _ = self.latched(UDP, "udp")
+        connection.exchange()
+        self.assertTrue(self.is_fast(latch))
+        self.guard.loader("close", str(latch["id"]))
+        self.assertFalse(self.is_fast(latch))
+        self.assertRaises(OSError, connection.a.send, b"after the end")
+        self.assertRaises(OSError, connection.a.recv, 100)
+
+    def test_a_slot_is_used_again(self):
+        self.protect(UDP)
+        slots = set()
+        for _ in range(3):
+            connection = self.connect("udp")
+            connection.exchange()
+            connection.exchange()
+            latch = self.guard.latch(connection)
+            slots.add(self.slot(latch)[0])
+            self.assertTrue(self.is_fast(latch))
+            connection.close()
+            wait_for("the latch to go", lambda: self.guard.latch(connection) is None)
+        self.assertEqual(len(slots), 1, "a slot was not given back")
+
+    def test_connect_again(self):
+        """Another connection of the same socket, under the same SA: it has a latch of its own."""
+        connection, first, _ = self.latched(UDP, "udp")
+        connection.exchange()
+        self.assertTrue(self.is_fast(first))
+        other = self.lab.b.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(other.close)
+        other.bind((self.lab.b.v4, 0))
+        other.connect(connection.own)
+        other.settimeout(20)
+        connection.a.connect(other.getsockname())
+        connection.a.send(b"to another port")
+        self.assertEqual(other.recv(100), b"to another port")
+        connection.peer = other.getsockname()
+        second = self.guard.latch(connection)
+        self.assertIsNotNone(second, "the connection begun anew has no latch")
+        self.assertNotEqual(second["id"], first["id"])
+
+    def test_not_for_what_is_sent_elsewhere_in_clear(self):
+        connection, latch, _ = self.latched(UDP, "udp")
+        connection.exchange()
+        before = self.counted(latch)
+        elsewhere = (self.lab.b.address(socket.AF_INET, True), connection.peer[1])
+        self.assertRaises(PermissionError, connection.a.sendto, b"past it", elsewhere)
+        self.assert_nothing_in_clear(connection)
+        self.assertEqual(self.counted(latch), before)
+
+    def test_a_rekeyed_sa(self):
+        connection, latch, shape = self.latched(TCP)
+        connection.exchange()
+        ipsec.exchange_shape(self.lab, shape, OTHER)
+        for _ in range(3):
+            connection.exchange()
+        self.assertTrue(self.is_fast(latch))
+        self.assertEqual(self.show(latch)["out"]["sa"][0]["spi"], f"{OTHER[0]:#010x}")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
