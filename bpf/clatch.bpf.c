@@ -34,11 +34,11 @@ int clatch_ingress(struct __sk_buff *ctx)
 	struct packet p;
 	struct flow f;
 
+	if (sk && fast_inbound(ctx, sk))
+		return CGROUP_PASS;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || !has_connections(sk))
-		return CGROUP_PASS;
-	if (fast_inbound(ctx, sk))
 		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_IN, ctx->len);
 	/* Whatever stands in front of the transport header: the socket knows its connection. */
@@ -83,11 +83,11 @@ int clatch_egress(struct __sk_buff *ctx)
 	struct flow f;
 	bool clear;
 
+	if (sk && fast_outbound(ctx, sk))
+		return CGROUP_PASS;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
 	if (!sk || !has_connections(sk))
-		return CGROUP_PASS;
-	if (fast_outbound(ctx, sk))
 		return CGROUP_PASS;
 	if (sk->state == BPF_TCP_CLOSE && sk->protocol == IPPROTO_UDP && udp_closed(ctx, sk))
 		return egress_verdict(closed_verdict());
@@ -146,7 +146,8 @@ int clatch_tc_ingress(struct __sk_buff *ctx)
 	struct packet p;
 	struct flow f;
 
-	if (audit || tc_protected(ctx) || !tc_parse(ctx, &p, &f, CLATCH_IN) || !is_latched_transport(p.proto))
+	if (audit || tc_protected(ctx) || !tc_parse(ctx, &p, &f, CLATCH_IN) ||
+	    !is_latched_transport(p.proto))
 		return TC_ACT_UNSPEC;
 	l = bpf_map_lookup_elem(&clatch_latches, &f.tuple);
 	if (!l)

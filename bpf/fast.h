@@ -11,6 +11,13 @@
 
 #include "event.h"
 
+/* The stack of the other way of reading (kernel.h) has no room for it in the hook's own frame. */
+#if PLAIN_LOADS
+#define fast_inline static __always_inline
+#else
+#define fast_inline static __noinline
+#endif
+
 #define FAST_GONE (~0U) /* in place of a slot, where the latch has gone: it gets none any more */
 
 static __always_inline struct clatch_fast *fast_get(__u32 slot)
@@ -102,7 +109,7 @@ static __always_inline bool fast_place(struct bpf_sock *sk, const struct flow *f
 		return true;
 	place->latch = 0;
 	place->slot = slot;
-	place->remote_port = f->tuple.remote_port;
+	place->remote_port = f->tuple.proto == IPPROTO_UDP ? f->tuple.remote_port : 0;
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		place->remote[i] = const_words(&f->tuple.remote)[i];
@@ -143,12 +150,14 @@ static __noinline void fast_open(struct bpf_sock *sk, struct clatch_latch *l, co
 		__sync_lock_test_and_set(&fast->latch, 0);
 }
 
-/* Is it still connected to what its place is for?  Only UDP can change that. */
+/* Is it still connected to what its place is for?  Only UDP can change that, and notes a port. */
 static __always_inline bool fast_connected(volatile struct place *place, struct bpf_sock *sk)
 {
-	if (sk->protocol == IPPROTO_TCP)
+	__u32 port = place->remote_port;
+
+	if (!port)
 		return true;
-	if (sk->protocol != IPPROTO_UDP || bpf_ntohs(sk->dst_port) != place->remote_port)
+	if (bpf_ntohs(sk->dst_port) != port)
 		return false;
 	if (sk->family == AF_INET)
 		return sk->dst_ip4 == place->remote[3];
@@ -156,7 +165,10 @@ static __always_inline bool fast_connected(volatile struct place *place, struct 
 	       sk->dst_ip6[1] == place->remote[1] && sk->dst_ip6[0] == place->remote[0];
 }
 
-/* A packet of @sk whose one SA is @x: counted, and true if it passes. */
+/*
+ * A packet of @sk, whatever socket that is, whose one SA is @x: counted, and true if it passes.  Only
+ * full sockets are in this state, and only of TCP and UDP have a place.
+ */
 static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 				      enum clatch_dir dir, __u32 len)
 {
@@ -182,7 +194,7 @@ static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 	return true;
 }
 
-static __noinline bool fast_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
+fast_inline bool fast_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
 	struct sk_buff *skb = kskb(ctx);
 	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
@@ -211,7 +223,7 @@ static __always_inline __be32 esp_spi(struct __sk_buff *ctx)
 	return 0;
 }
 
-static __noinline bool fast_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
+fast_inline bool fast_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
 	struct dst_entry *dst = kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_dst_cache);
 	struct xfrm_state *x = dst ? kread(dst, xfrm) : NULL;

@@ -45,7 +45,7 @@ struct {
 struct place {
 	__u64 latch; /* id; 0 = none */
 	__u32 slot;
-	__u32 remote_port; /* where the socket was connected to then */
+	__u32 remote_port; /* UDP: where the socket was connected to then */
 	__u32 remote[4];
 };
 struct {

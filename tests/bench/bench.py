@@ -25,7 +25,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "400"))
 
 
 @contextlib.contextmanager
-def empty_pair(lab):
+def empty_pair(lab, _):
     pins = f"/sys/fs/bpf/{lab.name}-empty"
     run("bpftool", "prog", "loadall", BUILD / "empty.bpf.o", pins)
     pair = [(kind, f"{pins}/empty_{kind}") for kind in ("ingress", "egress")]
@@ -39,7 +39,7 @@ def empty_pair(lab):
 
 
 @contextlib.contextmanager
-def identity(lab):
+def identity(lab, family):
     """Both ends are known by name, and a rule asks for them: else nothing would pass."""
     with Guard(lab, dev=False, follow=False) as guard, tempfile.NamedTemporaryFile("w") as rules:
         rules.write("".join(
@@ -48,27 +48,26 @@ def identity(lab):
         rules.flush()
         guard.loader("policy", "load", rules.name)
         for spi, host in zip(SPIS, (lab.b, lab.a)):
-            for dst in host.v4, host.v6:
-                guard.loader("identity", "add", "--spi", hex(spi), "--dst", dst,
-                             "--local-id", "app3.example", "--peer-id", "db1.example")
+            guard.loader("identity", "add", "--spi", hex(spi), "--dst", host.address(family),
+                         "--local-id", "app3.example", "--peer-id", "db1.example")
         yield
         if any(guard.counters().values()):
             raise RuntimeError(f"refused: {guard.counters()}")
 
 
 @contextlib.contextmanager
-def nft(lab):
+def nft(lab, _):
     lab.a.run("nft", "-f", HERE / "latch.nft")
     yield
     lab.a.run("nft", "flush", "ruleset")
 
 
 CASES = {
-    "none": contextlib.nullcontext,
+    "none": lambda lab, _: contextlib.nullcontext(),
     "empty": empty_pair,
-    "clatch": lambda lab: Guard(lab, dev=False, follow=False),
+    "clatch": lambda lab, _: Guard(lab, dev=False, follow=False),
     "clatch_identity": identity,
-    "clatch_dev": lambda lab: Guard(lab, follow=False),
+    "clatch_dev": lambda lab, _: Guard(lab, follow=False),
     "nft": nft,
 }
 
@@ -92,7 +91,7 @@ def measure(lab, shape):
     result = {}
     ipsec.install(lab, shape, SPIS)
     for name, case in CASES.items():
-        with case(lab):
+        with case(lab, shape.family):
             result[name] = round_trip(lab, shape.upper, shape.family)
         print(f"    {name:15} {result[name]:8,}  +{result[name] - result['none']:,}", flush=True)
     ipsec.flush(lab.a, lab.b)
