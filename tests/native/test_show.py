@@ -18,7 +18,7 @@ DEMANDED, POLICED_IN = 8, 16
 TUPLE = "<Q16s16sHHI"
 HEAD = "<QQQQQIIII"  # struct clatch_latch up to its sides
 SIDE = "<80xII16s16sHHIQQQ24x"
-TAIL = "<16xII"
+TAIL = "<16xIIII"
 
 
 def v4(addr):
@@ -39,7 +39,7 @@ class Shown(Case):
         peer = (v4(remote[0]), remote[1]) if remote else (bytes(16), 0)
         key = struct.pack(TUPLE, 1, v4(local[0]), peer[0], local[1], peer[1], proto)
         value = struct.pack(HEAD, number, 10 ** 9, 2 * 10 ** 9, 0, listener, NO_RULE, state,
-                            causes, flags) + side() + out + struct.pack(TAIL, 0, sockets)
+                            causes, flags) + side() + out + struct.pack(TAIL, 0, sockets, 0, 0)
         must("bpftool", "map", "update", "pinned", f"{self.dir}/clatch_latches", "key",
              *hex_bytes(key), "value", *hex_bytes(value))
 
