@@ -3,6 +3,7 @@
 #ifndef CLATCH_BPF_LISTENER_H
 #define CLATCH_BPF_LISTENER_H
 
+#include "ending.h"
 #include "hold.h"
 
 /* The key of a listening socket's latch. */

@@ -22,6 +22,15 @@ struct {
 	__type(value, struct clatch_latch);
 } clatch_latches SEC(".maps");
 
+/* The numbers given last.  Not variables: the gateway's programs give some too. */
+enum last_number { CLATCH_LAST_LATCH, CLATCH_LAST_SUITE, CLATCH_LAST_NUMBERS };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CLATCH_LAST_NUMBERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} clatch_last SEC(".maps");
+
 /*
  * The certificates with which an identity was authenticated, as the IKE daemon told: for `show`, by
  * the identity's number.  Full: it shows none.
@@ -257,5 +266,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct clatch_device);
 } clatch_devices SEC(".maps");
+
+/* The next number of a kind, from 1 on. */
+static __always_inline __u64 count_up(enum last_number which)
+{
+	__u32 key = which;
+	__u64 *last = bpf_map_lookup_elem(&clatch_last, &key);
+
+	return last ? __sync_fetch_and_add(last, 1) + 1 : 0;
+}
 
 #endif

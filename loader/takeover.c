@@ -52,6 +52,7 @@ static int drop_attached_devices(const char *dir, struct targets *t)
 	for (size_t i = 0; i < t->device_count; i++) {
 		for (j = 0; j < count; j++)
 			if (attached[j].ifindex == t->devices[i].ifindex &&
+			    attached[j].role == t->devices[i].role &&
 			    device_state(dir, &attached[j]) == DEVICE_GUARDED)
 				break;
 		if (j == count)

@@ -46,15 +46,19 @@ static int find_cgroup(const struct cli *cli, const char *path, struct targets *
 	return 0;
 }
 
-static int find_device(const struct cli *cli, const char *name, struct targets *targets)
+int targets_add_device(const struct cli *cli, const char *name, enum clatch_role role,
+		       struct targets *targets)
 {
-	struct device_target found = { .name = name, .ifindex = if_nametoindex(name) };
+	struct device_target found = { .name = name,
+				       .ifindex = if_nametoindex(name),
+				       .role = role };
 
 	if (!found.ifindex)
 		return cli_fail(cli, "Couldn't use device '%s': %s in this network namespace", name,
 				errno == ENODEV ? "no such device" : strerror(errno));
 	for (size_t i = 0; i < targets->device_count; i++)
-		if (targets->devices[i].ifindex == found.ifindex)
+		if (targets->devices[i].ifindex == found.ifindex &&
+		    targets->devices[i].role == role)
 			return 0;
 	if (targets->device_count == CLATCH_MAX_DEVICES)
 		return cli_fail(cli, "Too many devices: at most %d", CLATCH_MAX_DEVICES);
@@ -69,14 +73,14 @@ int targets_find(const struct cli *cli, const struct cli_list *cgroups,
 
 	*targets = (struct targets){
 		.cgroups = calloc(cgroups->count + 1, sizeof(*targets->cgroups)),
-		.devices = calloc(devices->count + 1, sizeof(*targets->devices)),
+		.devices = calloc(CLATCH_MAX_DEVICES, sizeof(*targets->devices)),
 	};
 	if (!targets->cgroups || !targets->devices)
 		return cli_fail(cli, "Out of memory");
 	for (size_t i = 0; !status && i < cgroups->count; i++)
 		status = find_cgroup(cli, cgroups->items[i], targets);
 	for (size_t i = 0; !status && i < devices->count; i++)
-		status = find_device(cli, devices->items[i], targets);
+		status = targets_add_device(cli, devices->items[i], CLATCH_ROLE_HOST, targets);
 	return status;
 }
 
@@ -120,6 +124,7 @@ static void undo(const char *dir, const struct targets *targets, size_t cgroups,
 	for (unsigned int i = 0; i < count; i++)
 		for (size_t j = 0; j < devices; j++)
 			if (all[i].ifindex == targets->devices[j].ifindex &&
+			    all[i].role == targets->devices[j].role &&
 			    device_state(dir, &all[i]) == DEVICE_GUARDED)
 				detach_device(dir, &all[i]);
 }
@@ -142,7 +147,7 @@ int targets_attach(const struct cli *cli, const struct targets *targets)
 	}
 	for (; !err && devices < targets->device_count; devices++) {
 		device = &targets->devices[devices];
-		err = attach_device(cli->bpffs, device->ifindex);
+		err = attach_device(cli->bpffs, device->ifindex, device->role);
 		if (err) {
 			cli_fail(cli, "Couldn't attach to device '%s': %s", device->name,
 				 attach_error(err));

@@ -3,7 +3,7 @@
 #ifndef CLATCH_TARGETS_H
 #define CLATCH_TARGETS_H
 
-#include <linux/types.h>
+#include <clatch/meta.h>
 #include "cli.h"
 
 struct cgroup_target {
@@ -15,6 +15,7 @@ struct cgroup_target {
 struct device_target {
 	const char *name;
 	unsigned int ifindex;
+	enum clatch_role role;
 };
 
 /* What was named twice is in here once. */
@@ -28,6 +29,10 @@ struct targets {
 /* Checks that all are there and can be guarded.  @targets is to be freed in any case. */
 int targets_find(const struct cli *cli, const struct cli_list *cgroups,
 		 const struct cli_list *devices, struct targets *targets);
+/* Adds a device of the caller's network namespace to what targets_find() found: a container's veth, or
+ * an uplink.  Its programs have to be loaded: gateway.h. */
+int targets_add_device(const struct cli *cli, const char *name, enum clatch_role role,
+		       struct targets *targets);
 void targets_free(struct targets *targets);
 
 /* Attaches all or none. */

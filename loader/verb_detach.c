@@ -9,7 +9,8 @@
 #include "targets.h"
 
 struct wanted {
-	struct cli_list cgroups, devices;
+	struct cli_list cgroups;
+	struct cli_list devices[CLATCH_ROLES]; /* by role */
 	bool gone;
 };
 
@@ -21,7 +22,8 @@ struct attached {
 	bool device_goes[CLATCH_MAX_DEVICES];
 };
 
-static int mark_device(const struct cli *cli, struct attached *all, const char *name)
+static int mark_device(const struct cli *cli, struct attached *all, const char *name,
+		       enum clatch_role role)
 {
 	bool elsewhere = false;
 
@@ -29,7 +31,7 @@ static int mark_device(const struct cli *cli, struct attached *all, const char *
 		struct clatch_device *device = &all->devices[i];
 		enum device_state state = device_state(cli->bpffs, device);
 
-		if (strcmp(device->name, name))
+		if (device->role != role || strcmp(device->name, name))
 			continue;
 		if (state != DEVICE_ELSEWHERE) {
 			all->device_goes[i] = true;
@@ -63,8 +65,9 @@ static int check(const struct cli *cli, const struct wanted *wanted, const struc
 		if (!has_id(all->cgroups, targets->cgroups[i].id))
 			return cli_fail(cli, "Couldn't detach from cgroup '%s': not attached",
 					targets->cgroups[i].path);
-	for (size_t i = 0; !status && i < wanted->devices.count; i++)
-		status = mark_device(cli, all, wanted->devices.items[i]);
+	for (int role = 0; role < CLATCH_ROLES; role++)
+		for (size_t i = 0; !status && i < wanted->devices[role].count; i++)
+			status = mark_device(cli, all, wanted->devices[role].items[i], role);
 	return status;
 }
 
@@ -87,7 +90,8 @@ static int detach_all(const struct cli *cli, const struct targets *targets,
 			      targets->cgroups[cgroups].id);
 	while (device--)
 		if (all->device_goes[device])
-			attach_device(cli->bpffs, all->devices[device].ifindex);
+			attach_device(cli->bpffs, all->devices[device].ifindex,
+				      all->devices[device].role);
 	return cli_fail(cli, "Couldn't detach, all is as before: %s", strerror(-err));
 }
 
@@ -113,8 +117,11 @@ static int detach(const struct cli *cli, const struct wanted *wanted)
 	struct targets targets = {};
 	int status;
 
-	if (!wanted->cgroups.count && !wanted->devices.count && !wanted->gone)
-		return cli_usage(cli, "Nothing to detach from: give --cgroup, --dev or --gone");
+	if (!wanted->cgroups.count && !wanted->devices[CLATCH_ROLE_HOST].count &&
+	    !wanted->devices[CLATCH_ROLE_VETH].count &&
+	    !wanted->devices[CLATCH_ROLE_UPLINK].count && !wanted->gone)
+		return cli_usage(cli, "Nothing to detach from: give --cgroup, --dev, --veth, "
+				      "--uplink or --gone");
 	status = pins_open_locked(cli, &lock);
 	if (!status)
 		status = targets_find(cli, &wanted->cgroups, &no_devices, &targets);
@@ -136,7 +143,11 @@ int cmd_detach(struct cli *cli, int argc, char **argv)
 		{ "cgroup", "PATH", "no longer guard this cgroup (several times)", OPT_LIST,
 		  &wanted.cgroups, 0, 0 },
 		{ "dev", "NAME", "no longer guard this device (several times)", OPT_LIST,
-		  &wanted.devices, 0, 0 },
+		  &wanted.devices[CLATCH_ROLE_HOST], 0, 0 },
+		{ "veth", "NAME", "no longer guard the container behind it (several times)",
+		  OPT_LIST, &wanted.devices[CLATCH_ROLE_VETH], 0, 0 },
+		{ "uplink", "NAME", "no longer guard it for containers (several times)", OPT_LIST,
+		  &wanted.devices[CLATCH_ROLE_UPLINK], 0, 0 },
 		{ "gone", NULL, "forget cgroups and devices that were removed", OPT_FLAG,
 		  &wanted.gone, 0, 0 },
 		{},
@@ -146,6 +157,7 @@ int cmd_detach(struct cli *cli, int argc, char **argv)
 	if (!status)
 		status = detach(cli, &wanted);
 	cli_list_free(&wanted.cgroups);
-	cli_list_free(&wanted.devices);
+	for (int role = 0; role < CLATCH_ROLES; role++)
+		cli_list_free(&wanted.devices[role]);
 	return status < 0 ? EXIT_DONE : status;
 }
