@@ -22,7 +22,7 @@ static __always_inline void carry(struct __sk_buff *ctx, __u32 what, __u32 numbe
 		ctx->mark = mark;
 }
 
-/* At the uplink: an enum clatch_carried. */
+/* At the uplink: an enum clatch_carried.  The two bits end here. */
 static __always_inline __u32 carried(struct __sk_buff *ctx)
 {
 	struct clatch_gateway *settings = gateway_settings();
@@ -30,6 +30,7 @@ static __always_inline __u32 carried(struct __sk_buff *ctx)
 
 	if (!bits)
 		return CLATCH_CARRIES_NOTHING;
+	ctx->mark &= ~mask;
 	return bits == (mask & -mask) ? CLATCH_CARRIES_NUMBER : CLATCH_CARRIES_DOUBT;
 }
 

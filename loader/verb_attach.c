@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <stdlib.h>
 
+#include "attach.h"
 #include "cleanup.h"
 #include "gateway.h"
 #include "pins.h"
@@ -39,6 +40,23 @@ static int add_gateway(const struct cli *cli, const struct wanted *wanted, unsig
 	return status ? status : gateway_load(cli, &meta, mask);
 }
 
+/* Either without the other holds nothing back. */
+static void warn_of_half(const struct cli *cli)
+{
+	struct clatch_device devices[CLATCH_MAX_DEVICES];
+	bool has[CLATCH_ROLES] = {};
+	unsigned int count;
+
+	if (attached_devices(cli->bpffs, devices, &count))
+		return;
+	for (unsigned int i = 0; i < count; i++)
+		has[devices[i].role % CLATCH_ROLES] = true;
+	if (!has[CLATCH_ROLE_UPLINK])
+		cli_warn(cli, "No uplink is guarded yet: what containers send is not held");
+	if (!has[CLATCH_ROLE_VETH])
+		cli_warn(cli, "No veth is guarded yet: no forwarded connection is latched");
+}
+
 static int attach(const struct cli *cli, const struct wanted *wanted)
 {
 	bool gateway = wanted->devices[CLATCH_ROLE_VETH].count ||
@@ -62,6 +80,8 @@ static int attach(const struct cli *cli, const struct wanted *wanted)
 		status = add_gateway(cli, wanted, mask, &targets);
 	if (!status)
 		status = targets_attach(cli, &targets);
+	if (!status && gateway)
+		warn_of_half(cli);
 	targets_free(&targets);
 	return status;
 }
