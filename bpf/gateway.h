@@ -12,12 +12,15 @@ static __always_inline bool is_ip(struct __sk_buff *ctx)
 	return ctx->protocol == bpf_htons(ETH_P_IP) || ctx->protocol == bpf_htons(ETH_P_IPV6);
 }
 
-/* More extension headers than are read: what is behind them may be anything. */
+/*
+ * More extension headers than are read: what is behind them may be anything.  (Hop-by-hop's number is
+ * 0, as a later fragment's: fragment.h finds that odd.)
+ */
 static __always_inline bool is_unread(const struct packet *p, struct __sk_buff *ctx)
 {
 	return ctx->protocol == bpf_htons(ETH_P_IPV6) &&
-	       (p->proto == IPPROTO_HOPOPTS || p->proto == IPPROTO_ROUTING ||
-		p->proto == IPPROTO_DSTOPTS || p->proto == IPPROTO_FRAGMENT);
+	       (p->proto == IPPROTO_ROUTING || p->proto == IPPROTO_DSTOPTS ||
+		p->proto == IPPROTO_FRAGMENT);
 }
 
 /* Must a connection that begins be protected? */
