@@ -298,6 +298,46 @@ class Nat(GatewayCase):
                               reason="clear", verdict="drop")
         self.assertFalse(self.wire.seen(b"must not be seen"))
         self.assertFalse(self.wire.ports(proto, 5002))
+        if proto == "udp":
+            self.no_fragment_leaves(sock)
+
+    def no_fragment_leaves(self, sock):
+        """Connection tracking puts them together, translates, and takes them apart again."""
+        sock.setsockopt(socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER, DONT
+        before = self.clear_refused()
+        sock.send(b"x" * BIG)
+        wait_for("its fragments to be refused", lambda: self.clear_refused() >= before + 3)
+        self.assertFalse(self.wire.seen(b"x" * 64))
+
+
+class Bridge(GatewayCase):
+    """As docker0: the host's end of the veth is a bridge's port."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        veth = cls.lab.containers[0].veth
+        cls.lab.a.ip("link add br0 type bridge", "link set br0 up", f"addr flush dev {veth}",
+                     f"link set {veth} master br0", "addr add 10.7.1.1/24 dev br0",
+                     "addr add fd00:7:1::1/64 dev br0 nodad")
+
+    def test_ipv4(self):
+        self.held(Tunnel())
+
+    def test_ipv6(self):
+        self.held(SIX)
+
+    def held(self, tunnel):
+        connection, latch = self.latched(tunnel)
+        ipsec.flush_policies(self.lab.a, self.lab.b)
+        for sock in (connection.a, connection.b):
+            sock.send(b"must not be seen")
+        for direction in ("out", "in"):
+            self.guard.wait_event(event="violation", latch=latch["id"], direction=direction,
+                                  reason="clear", verdict="drop")
+        self.assert_nothing_in_clear(connection)
+        tunnel.policies(self.lab)
+        self.assertEqual(connection.receive(connection.b, 16), b"must not be seen")
 
 
 class Fragments(GatewayCase):
