@@ -39,7 +39,7 @@ multiarch := $(shell $(CC) -print-multiarch)
 BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Iinclude -Ibpf \
 	-I/usr/include/$(multiarch) -D__TARGET_ARCH_$(bpf_arch)
 
-bpf_objects := $(BUILD)/clatch_plain.bpf.o $(BUILD)/clatch_helper.bpf.o
+bpf_objects := $(foreach name,clatch gateway,$(BUILD)/$(name)_plain.bpf.o $(BUILD)/$(name)_helper.bpf.o)
 sources := $(sort $(wildcard loader/*.c))
 objects := $(sources:%.c=$(BUILD)/%.o)
 pages := $(patsubst docs/%.scd,$(BUILD)/%,$(sort $(wildcard docs/*.scd)))
@@ -64,15 +64,20 @@ $(BUILD)/loader/%.o: loader/%.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # The same source twice: the loader takes the one that the kernel can run (bpf/kernel.h).
-$(BUILD)/clatch_plain.full.o: BPF_CFLAGS += -DPLAIN_LOADS=1
-$(BUILD)/clatch_helper.full.o: BPF_CFLAGS += -DPLAIN_LOADS=0
+%_plain.full.o: BPF_CFLAGS += -DPLAIN_LOADS=1
+%_helper.full.o: BPF_CFLAGS += -DPLAIN_LOADS=0
 $(BUILD)/clatch_%.full.o: bpf/clatch.bpf.c Makefile
 	$(call say,BPF,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/gateway_%.full.o: bpf/gateway.bpf.c Makefile
+	$(call say,BPF,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -c -o $@ $<
+
 # bpftool's linker keeps BTF and leaves the rest of the debug information behind.
-$(BUILD)/clatch_%.bpf.o: $(BUILD)/clatch_%.full.o
+$(BUILD)/%.bpf.o: $(BUILD)/%.full.o
 	$(call say,BPFLINK,$@)
 	$(Q)$(BPFTOOL) gen object $@ $<
 
@@ -159,7 +164,7 @@ fmt:
 
 # Not all of build/: the kernels that the tests boot are unpacked there too.
 clean:
-	$(Q)rm -rf $(BUILD)/clatch-loader $(pages) $(BUILD)/clatch_* $(BUILD)/loader $(BUILD)/tests $(BUILD)/fuzz \
+	$(Q)rm -rf $(BUILD)/clatch-loader $(pages) $(BUILD)/clatch_* $(BUILD)/gateway_* $(BUILD)/loader $(BUILD)/tests $(BUILD)/fuzz \
 		$(BUILD)/asan
 
 -include $(objects:.o=.d) $(unit_tests:=.d) $(bpf_objects:.bpf.o=.full.d)

@@ -6,26 +6,6 @@
 #include "hook.h"
 
 /*
- * A packet on a device.  Its headers stand behind whatever link layer the device has, and may lie
- * outside the linear part.  False where there is nothing to judge.
- */
-static __always_inline bool tc_parse(struct __sk_buff *ctx, struct packet *p, struct flow *f,
-				     enum clatch_dir dir)
-{
-	struct sk_buff *skb = kskb(ctx);
-	__u32 link = (__u16)(kread(skb, network_header) - kread(skb, mac_header)) & 0xff;
-
-	flow_init(f, p, dir, ctx->len);
-	if (packet_parse(ctx, p, &f->tuple, link, dir)) {
-		bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
-		if (packet_parse(ctx, p, &f->tuple, link, dir))
-			return false;
-	}
-	f->tuple.proto = p->proto;
-	return true;
-}
-
-/*
  * ESP, AH behind a plain IP header, told at once: what most packets on a device are, and nothing is
  * asked of them but whether they are a SYN-ACK.
  */

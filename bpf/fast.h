@@ -3,13 +3,12 @@
  * The fast path: a connected socket remembers its latch's slot in clatch_fast, and a packet under the
  * very SA that was found congruent last passes without its headers being read or its latch being
  * looked up.  It is no verdict of its own: hold.h opens it after a packet that check() let pass, and
- * whatever stops the latch or takes it away closes it (fast_stop(), fast_release()); in doubt a
- * packet goes the long way.
+ * whatever stops the latch or takes it away closes it (slot.h); in doubt a packet goes the long way.
  */
 #ifndef CLATCH_BPF_FAST_H
 #define CLATCH_BPF_FAST_H
 
-#include "event.h"
+#include "hold.h"
 
 /* The stack of the other way of reading (kernel.h) has no room for it in the hook's own frame. */
 #if PLAIN_LOADS
@@ -17,34 +16,6 @@
 #else
 #define fast_inline static __noinline
 #endif
-
-#define FAST_GONE (~0U) /* in place of a slot, where the latch has gone: it gets none any more */
-
-static __always_inline struct clatch_fast *fast_get(__u32 slot)
-{
-	return slot ? bpf_map_lookup_elem(&clatch_fast, &slot) : NULL;
-}
-
-/* Nothing goes this way any more, until a packet that passes opens it again. */
-static __always_inline void fast_stop(const struct clatch_latch *l)
-{
-	struct clatch_fast *fast = fast_get(l->fast);
-
-	if (fast)
-		__sync_lock_test_and_set(&fast->latch, 0);
-}
-
-/* The latch goes, and its slot with it. */
-static __always_inline void fast_release(struct clatch_latch *l)
-{
-	__u32 slot = __sync_lock_test_and_set(&l->fast, FAST_GONE);
-	struct clatch_fast *fast = fast_get(slot);
-
-	if (!fast)
-		return;
-	__sync_lock_test_and_set(&fast->latch, 0);
-	bpf_map_push_elem(&clatch_fast_free, &slot, BPF_ANY);
-}
 
 /* A slot that nobody uses; 0 where there is none: then the connection goes the long way. */
 static __always_inline __u32 fast_unused(void)
@@ -90,8 +61,7 @@ static __always_inline bool fast_suits(const struct flow *f)
 {
 	struct xfrm_state *x = kcast(struct xfrm_state, f->sas.state[0]);
 
-	if (f->sas.count != 1 || f->sas.unknown || !f->sas.state[0] ||
-	    f->tuple.proto == IPPROTO_SCTP)
+	if (f->sas.count != 1 || f->sas.unknown || !f->sas.state[0])
 		return false;
 	return f->dir == CLATCH_IN || (kread(x, id.proto) == IPPROTO_ESP && !kread(x, encap));
 }
@@ -105,11 +75,10 @@ static __always_inline bool fast_place(struct bpf_sock *sk, const struct flow *f
 
 	if (!place)
 		return false;
-	if (place->latch == id && place->slot == slot)
-		return true;
 	place->latch = 0;
 	place->slot = slot;
-	place->remote_port = f->tuple.proto == IPPROTO_UDP ? f->tuple.remote_port : 0;
+	place->local_port = f->tuple.local_port;
+	place->remote_port = f->tuple.remote_port;
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		place->remote[i] = const_words(&f->tuple.remote)[i];
@@ -123,6 +92,17 @@ static __always_inline bool fast_may(const struct clatch_latch *l, __u64 id)
 	       !(l->flags & (CLATCH_OPENING | CLATCH_RENEW));
 }
 
+/* A copy of it, as a whole; false where it is being written. */
+static __always_inline bool fast_verified(struct clatch_verified *to,
+					  const volatile struct clatch_verified *from)
+{
+	to->expires = from->expires;
+	to->state = from->state;
+	to->replay_window = from->replay_window;
+	to->generation = from->generation;
+	return to->expires && to->expires == from->expires;
+}
+
 /*
  * Opens the fast path for the socket's packets of this direction, one of which has passed.  Whoever
  * stops the latch first changes it and then closes the path; so what is true of it after the path
@@ -130,34 +110,33 @@ static __always_inline bool fast_may(const struct clatch_latch *l, __u64 id)
  */
 static __noinline void fast_open(struct bpf_sock *sk, struct clatch_latch *l, const struct flow *f)
 {
-	struct clatch_side *side = latch_side(l, f->dir);
-	struct clatch_verified verified = side->verified;
+	struct clatch_fast_side *side;
+	struct clatch_verified verified;
 	struct clatch_fast *fast;
 	__u64 id = l->id;
 	__u32 slot;
 
 	if (sk->state != BPF_TCP_ESTABLISHED || !fast_suits(f) || !fast_may(l, id) ||
+	    !fast_verified(&verified, &latch_side(l, f->dir)->verified) ||
 	    verified.state != f->sas.state[0])
 		return;
 	slot = fast_slot(l);
 	fast = fast_get(slot);
 	if (!fast || !fast_place(sk, f, id, slot))
 		return;
-	fast->side[f->dir & 1].verified = verified;
-	__sync_lock_test_and_set(&fast->latch, id);
+	side = &fast->side[f->dir & 1];
+	__sync_lock_test_and_set(&side->latch, 0);
+	side->verified = verified;
+	__sync_lock_test_and_set(&side->latch, id);
 	if (bpf_map_lookup_elem(&clatch_latches, &f->tuple) != l || l->fast != slot ||
 	    !fast_may(l, id))
-		__sync_lock_test_and_set(&fast->latch, 0);
+		__sync_lock_test_and_set(&side->latch, 0);
 }
 
-/* Is it still connected to what its place is for?  Only UDP can change that, and notes a port. */
+/* Is it still connected as it was when it got its place? */
 static __always_inline bool fast_connected(volatile struct place *place, struct bpf_sock *sk)
 {
-	__u32 port = place->remote_port;
-
-	if (!port)
-		return true;
-	if (bpf_ntohs(sk->dst_port) != port)
+	if (bpf_ntohs(sk->dst_port) != place->remote_port || sk->src_port != place->local_port)
 		return false;
 	if (sk->family == AF_INET)
 		return sk->dst_ip4 == place->remote[3];
@@ -173,6 +152,7 @@ static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 				      enum clatch_dir dir, __u32 len)
 {
 	volatile struct place *place;
+	struct clatch_fast_side *side;
 	struct clatch_fast *fast;
 	__u64 id;
 	__u32 slot;
@@ -187,10 +167,13 @@ static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 		return false;
 	slot = place->slot;
 	fast = bpf_map_lookup_elem(&clatch_fast, &slot);
-	if (!fast || fast->latch != id || !sa_verified(&fast->side[dir].verified, x))
+	if (!fast)
 		return false;
-	__sync_fetch_and_add(&fast->side[dir].packets, 1);
-	__sync_fetch_and_add(&fast->side[dir].bytes, len);
+	side = &fast->side[dir];
+	if (side->latch != id || !sa_verified(&side->verified, x))
+		return false;
+	__sync_fetch_and_add(&side->packets, 1);
+	__sync_fetch_and_add(&side->bytes, len);
 	return true;
 }
 
@@ -232,8 +215,8 @@ fast_inline bool fast_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 	return spi && kread(x, id.spi) == spi && fast_pass(sk, x, CLATCH_OUT, ctx->len);
 }
 
-/* connect() on UDP: what its place says of it may be over. */
-static __always_inline void fast_leave(struct bpf_sock *sk)
+/* connect(): what the socket's place says of it may be over. */
+static __always_inline void fast_leave(void *sk)
 {
 	volatile struct place *place = bpf_sk_storage_get(&clatch_places, sk, NULL, 0);
 

@@ -252,11 +252,12 @@ static __always_inline enum clatch_verdict latch_hold(struct __sk_buff *ctx, str
  * database is full.
  */
 static __noinline struct clatch_latch *latch_demand(const struct clatch_tuple *tuple, __u64 cookie,
-						    const struct clatch_demand *asked)
+						    const struct clatch_demand *asked, __u32 flags)
 {
-	struct birth birth = {
-		.step = CLATCH_STEP_OPEN, .flags = CLATCH_DEMANDED, .cookie = cookie, .asked = asked
-	};
+	struct birth birth = { .step = CLATCH_STEP_OPEN,
+			       .flags = CLATCH_DEMANDED | flags,
+			       .cookie = cookie,
+			       .asked = asked };
 	struct what w = { .type = CLATCH_EV_LATCHED, .direction = CLATCH_OUT };
 	struct clatch_latch *l = latch_create(tuple, &birth);
 

@@ -4,21 +4,15 @@
 #define CLATCH_BPF_HOOK_H
 
 #include "sctp.h"
+#include "tc.h"
 #include "tcp.h"
 #include "udp.h"
 
 #define CGROUP_DROP 0
 #define CGROUP_PASS 1
 #define CGROUP_LOSS 2 /* egress: dropped, as by a full queue; UDP's send() does not fail */
-#define TC_ACT_UNSPEC (-1) /* pass, and let other filters on the device decide */
-#define TC_ACT_SHOT 2
 #define SOCK_RAW 3
 #define NEW_SYN_RECV 12 /* TCP_NEW_SYN_RECV: a request socket */
-
-static __always_inline bool is_dropped(__u32 verdict)
-{
-	return verdict == CLATCH_DROP || verdict == CLATCH_LOSS;
-}
 
 static __always_inline int ingress_verdict(__u32 verdict)
 {
@@ -28,11 +22,6 @@ static __always_inline int ingress_verdict(__u32 verdict)
 static __always_inline int egress_verdict(__u32 verdict)
 {
 	return verdict == CLATCH_LOSS ? CGROUP_LOSS : ingress_verdict(verdict);
-}
-
-static __always_inline int tc_verdict(__u32 verdict)
-{
-	return is_dropped(verdict) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 static __always_inline bool is_latched_transport(__u32 proto)
@@ -46,24 +35,6 @@ static __always_inline bool has_connections(struct bpf_sock *sk)
 	return sk->type != SOCK_RAW && is_latched_transport(sk->protocol);
 }
 
-/* What a packet's flow is before anything was read of it. */
-static __always_inline void flow_init(struct flow *f, struct packet *p, enum clatch_dir dir,
-				      __u32 len)
-{
-	if (!PLAIN_LOADS) /* before 6.3 a function may be given initialised memory only */
-		__builtin_memset(f, 0, sizeof(*f));
-	f->sas.count = 0;
-	f->sas.unknown = 0;
-	f->cookie = 0;
-	f->adopted = 0;
-	f->dir = dir;
-	f->len = len;
-	p->proto = 0;
-	p->spi = 0;
-	p->first = 0;
-	p->routed = 0;
-}
-
 /*
  * The verifier forgets what it knows of a packet that was read: else it follows each way on for
  * IPv4 and IPv6, each protocol, each number of SAs …  by itself.  Memory given to a function may be
@@ -73,23 +44,6 @@ verified_once int flow_forget(struct flow *f, struct packet *p)
 {
 	asm volatile("" : : "r"(f), "r"(p) : "memory");
 	return 0;
-}
-
-/*
- * An xfrm interface (or the older vti) shows every packet first in clear; without an SA it drops
- * it, so this pass is no leak.
- */
-static __always_inline bool to_xfrm_interface(struct sk_buff *skb)
-{
-	struct net_device *dev = kread(skb, dev);
-	struct rtnl_link_ops *ops = kread(dev, rtnl_link_ops);
-	char kind[5] = {};
-
-	if (!ops)
-		return false;
-	bpf_probe_read_kernel_str(kind, sizeof(kind), kread(ops, kind));
-	return (kind[0] == 'x' && kind[1] == 'f' && kind[2] == 'r' && kind[3] == 'm') ||
-	       (kind[0] == 'v' && kind[1] == 't' && kind[2] == 'i');
 }
 
 /* A packet of a connected socket, held to its latch; what comes after it may go the fast path. */

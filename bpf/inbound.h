@@ -43,7 +43,7 @@ static __always_inline enum clatch_verdict sctp_ingress(struct __sk_buff *ctx, s
 						    p->first == SCTP_INIT ||
 							    p->first == SCTP_COOKIE_ECHO);
 	if (p->first != SCTP_INIT && p->first != SCTP_INIT_ACK && f->sas.count)
-		l->flags &= ~CLATCH_OPENING; /* the peer has an association */
+		__sync_fetch_and_and(&l->flags, ~CLATCH_OPENING); /* the peer has an association */
 	verdict = latch_hold(ctx, l, f, CLATCH_IN);
 	if (verdict == CLATCH_PASS)
 		sctp_held(ctx, l, f, phase);

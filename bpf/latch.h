@@ -3,16 +3,8 @@
 #ifndef CLATCH_BPF_LATCH_H
 #define CLATCH_BPF_LATCH_H
 
-#include "fast.h"
+#include "slot.h"
 #include "rule.h"
-
-/* A SYN that comes to nothing: longer than the kernel repeats its SYN-ACK (63 s). */
-#define LARVAL_TIME (75 * SECOND)
-#define TIME_WAIT_TIME (60 * SECOND) /* TCP_TIMEWAIT_LEN */
-/* Nothing tells us the end of an adopted TCP connection: longer than TCP's slowest repeat. */
-#define UNSEEN_END_TIME (130 * SECOND)
-/* A closed TCP connection: a packet that is being received on another CPU must still find it. */
-#define CLOSED_TIME (SECOND / 20)
 
 /* Set by the loader before the programs are verified. */
 struct settings {
@@ -39,23 +31,6 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	bpf_map_delete_elem(&clatch_asked, &w.latch);
 }
 
-static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latch *l)
-{
-	struct clatch_tuple copy = *tuple;
-
-	(void)map;
-	latch_delete(&copy, l->flags & CLATCH_OPENING ? CLATCH_END_EXPIRED : CLATCH_END_RELEASED);
-	return 0;
-}
-
-/* Lets the latch go in @ns from now, unless its end is set anew before.  0 or -errno. */
-static __noinline int latch_end_in(struct clatch_latch *l, __u64 ns)
-{
-	bpf_timer_init(&l->end, &clatch_latches, CLOCK_BOOTTIME); /* EBUSY the second time */
-	bpf_timer_set_callback(&l->end, latch_ended);
-	return bpf_timer_start(&l->end, ns, 0);
-}
-
 /* Takes the latch, locked, one step further, at @now.  The state it had. */
 static __always_inline __u32 latch_step(struct clatch_latch *l, enum clatch_step step, __u64 now)
 {
@@ -80,8 +55,7 @@ struct birth {
 static __always_inline void latch_init(struct clatch_latch *l, const struct clatch_tuple *tuple,
 				       const struct birth *birth)
 {
-	static __u64 last_id;
-	__u64 id = __sync_fetch_and_add(&last_id, 1) + 1;
+	__u64 id = count_up(CLATCH_LAST_LATCH);
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 rule = rule_find(tuple), flags = birth->flags;
 	bool first;

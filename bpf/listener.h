@@ -3,6 +3,7 @@
 #ifndef CLATCH_BPF_LISTENER_H
 #define CLATCH_BPF_LISTENER_H
 
+#include "ending.h"
 #include "hold.h"
 
 /* The key of a listening socket's latch. */
@@ -136,7 +137,7 @@ static __noinline void listener_spawned(struct __sk_buff *ctx, struct clatch_lat
 	struct clatch_tuple tuple;
 	struct clatch_latch *l;
 
-	spawned->flags |= CLATCH_OPENING;
+	__sync_fetch_and_or(&spawned->flags, CLATCH_OPENING);
 	latch_end_in(spawned, LARVAL_TIME);
 	listener_tuple(&tuple, (__u64)kread(kskb(ctx), sk), proto);
 	l = bpf_map_lookup_elem(&clatch_latches, &tuple);

@@ -23,6 +23,15 @@ struct {
 	__type(value, struct clatch_latch);
 } clatch_latches SEC(".maps");
 
+/* The numbers given last.  Not variables: the gateway's programs give some too. */
+enum last_number { CLATCH_LAST_LATCH, CLATCH_LAST_SUITE, CLATCH_LAST_NUMBERS };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CLATCH_LAST_NUMBERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} clatch_last SEC(".maps");
+
 /*
  * The fast path (fast.h): what packets of a latch are judged by and counted in; one more than latches,
  * as slot 0 is none.  Full: such a latch's packets go the long way.
@@ -45,7 +54,8 @@ struct {
 struct place {
 	__u64 latch; /* id; 0 = none */
 	__u32 slot;
-	__u32 remote_port; /* UDP: where the socket was connected to then */
+	__u16 local_port; /* how the socket was connected then */
+	__u16 remote_port;
 	__u32 remote[4];
 };
 struct {
@@ -313,5 +323,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct clatch_device);
 } clatch_devices SEC(".maps");
+
+/* The next number of a kind, from 1 on. */
+static __always_inline __u64 count_up(enum last_number which)
+{
+	__u32 key = which;
+	__u64 *last = bpf_map_lookup_elem(&clatch_last, &key);
+
+	return last ? __sync_fetch_and_add(last, 1) + 1 : 0;
+}
 
 #endif

@@ -72,7 +72,7 @@ static __always_inline struct clatch_latch *demand_latch(struct __sk_buff *ctx, 
 	if (!sk->dst_port)
 		return NULL;
 	f->cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
-	l = latch_demand(&f->tuple, f->cookie, request_of(sk));
+	l = latch_demand(&f->tuple, f->cookie, request_of(sk), 0);
 	if (l && sk->protocol == IPPROTO_UDP && !udp_latched(sk, f))
 		return NULL;
 	return l;

@@ -28,6 +28,12 @@ struct packet {
 #define TCP_FLAG_BYTE_SYN 0x02
 #define TCP_FLAG_BYTE_ACK 0x10
 
+static __always_inline bool is_syn(const struct packet *p)
+{
+	return p->proto == IPPROTO_TCP &&
+	       (p->first & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+}
+
 /* An address as four words. */
 static __always_inline __u32 *words(struct clatch_addr *a)
 {

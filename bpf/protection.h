@@ -226,7 +226,10 @@ verified_once int sas_outbound_find(struct __sk_buff *ctx, struct sas *s, int wi
 			return 0;
 		s->unknown = 0;
 	}
-	net = kread(kcast(struct sock_common, sk), skc_net.net);
+	if (sk)
+		net = kread(kcast(struct sock_common, sk), skc_net.net);
+	else /* forwarded */
+		net = kread(kread(kskb(ctx), dev), nd_net.net);
 	s->table.netns = kread(net, net_cookie);
 	s->table.dst = *dst;
 	s->table.spi = p->spi;

@@ -129,6 +129,8 @@ static __noinline int latch_record(struct clatch_latch *l, const struct flow *f)
 	bpf_spin_lock(&l->lock);
 	if (!side->count) {
 		*(struct seen *)side = seen;
+		/* The other direction's SA was found congruent while these ends were not known. */
+		latch_side(l, !f->dir)->verified.expires = 0;
 		known = 1;
 		if (l->in.count && l->out.count) {
 			latch_step(l, CLATCH_STEP_KNOWN, now);

@@ -188,13 +188,12 @@ static __always_inline void sa_know(struct sa_facts *f, __u64 address,
 /* The index of a suite in clatch_suites, given one if it is new.  0 = the table is full. */
 static __always_inline __u32 suite_intern(const struct clatch_suite *suite)
 {
-	static __u32 last;
 	__u32 *known, id;
 
 	known = bpf_map_lookup_elem(&clatch_suite_ids, suite);
 	if (known)
 		return *known;
-	id = __sync_fetch_and_add(&last, 1) + 1;
+	id = count_up(CLATCH_LAST_SUITE);
 	if (bpf_map_update_elem(&clatch_suites, &id, suite, BPF_EXIST))
 		return 0;
 	if (!bpf_map_update_elem(&clatch_suite_ids, suite, &id, BPF_NOEXIST))
@@ -233,7 +232,7 @@ static __always_inline bool sa_verified(const struct clatch_verified *v, struct 
 	       (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
 }
 
-static __always_inline void sa_verify(struct clatch_verified *v, struct xfrm_state *x,
+static __always_inline void sa_verify(volatile struct clatch_verified *v, struct xfrm_state *x,
 				      __u32 generation)
 {
 	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);

@@ -24,12 +24,6 @@ static __always_inline void adopted_end(struct __sk_buff *ctx, struct clatch_lat
 		latch_end_in(l, UNSEEN_END_TIME);
 }
 
-static __always_inline bool is_syn(const struct packet *p)
-{
-	return p->proto == IPPROTO_TCP &&
-	       (p->first & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
-}
-
 /*
  * A SYN that reaches a listener opens a connection: what was latched on this 5-tuple before has
  * ended, be it in TIME_WAIT or unseen.  In clear it is judged by the old latch.
@@ -60,12 +54,13 @@ static __always_inline void tcp_begins(struct tcp_sock *sk, const struct clatch_
 {
 	struct clatch_demand *asked = request_of(sk);
 
+	fast_leave(sk);
 	latch_delete(tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
 	if (!must_protect(asked, tuple, (__u64)sk, NULL))
 		return;
 	/* no device tells loopback: a route that waits for an SA has that one, too */
 	if ((asked && asked->require) || !is_own(&tuple->remote, (__u64)sk))
-		latch_demand(tuple, 0, asked); /* no room: the SYN is refused */
+		latch_demand(tuple, 0, asked, 0); /* no room: the SYN is refused */
 }
 
 static __always_inline void tcp_established(const struct clatch_tuple *tuple)

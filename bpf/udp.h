@@ -3,7 +3,7 @@
 #ifndef CLATCH_BPF_UDP_H
 #define CLATCH_BPF_UDP_H
 
-#include "hold.h"
+#include "fast.h"
 
 /* Read where the kernel keeps it; it has none until somebody asks for it. */
 static __always_inline __u64 socket_cookie(struct __sk_buff *ctx)
@@ -25,7 +25,7 @@ static __noinline struct clatch_latch *udp_renew(struct clatch_latch *l, struct 
 
 	if (!own || l->cookie != f->cookie)
 		return l;
-	l->flags &= ~CLATCH_RENEW;
+	__sync_fetch_and_and(&l->flags, ~CLATCH_RENEW);
 	if (!own->fresh || own->wanted_port != f->tuple.remote_port ||
 	    !addr_equal(&own->wanted, &f->tuple.remote))
 		return l;
@@ -180,16 +180,17 @@ static __always_inline void udp_connect(struct bpf_sock_addr *ctx, const struct 
 
 	if (!sk)
 		return;
+	fast_leave(sk);
 	own = bpf_sk_storage_get(&clatch_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!own)
 		return;
-	fast_leave(sk);
 	own->wanted = *wanted;
 	own->wanted_port = bpf_ntohs(ctx->user_port);
 	own->fresh = 1;
 	l = own->tuple.proto ? bpf_map_lookup_elem(&clatch_latches, &own->tuple) : NULL;
 	if (l && l->cookie == bpf_get_socket_cookie(ctx))
-		l->flags |= CLATCH_RENEW;
+		__sync_fetch_and_or(&l->flags, CLATCH_RENEW);
+	fast_leave(sk); /* again: a packet may have opened it before the flag was set */
 }
 
 static __always_inline void udp_release(struct bpf_sock *ctx)

@@ -162,6 +162,16 @@ int attached_cgroups(const char *dir, __u64 **ids)
 	return err;
 }
 
+/* By direction: what comes in, what goes out. */
+static const char *const role_programs[CLATCH_ROLES][2] = {
+	[CLATCH_ROLE_HOST] = { "clatch_tc_ingress", "clatch_tc_egress" },
+	[CLATCH_ROLE_VETH] = { "clatch_gw_from", "clatch_gw_to" },
+	[CLATCH_ROLE_UPLINK] = { NULL, "clatch_gw_out" },
+};
+static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
+
+#define SIDES (sizeof(points) / sizeof(points[0]))
+
 static __u64 own_netns(void)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -191,24 +201,30 @@ static __u32 program_id(int fd)
 	return bpf_obj_get_info_by_fd(fd, &info, &length) ? 0 : info.id;
 }
 
-/* Both directions of a device; without a program nothing is taken for ours. */
-static int open_side(const char *dir, enum bpf_tc_attach_point point, struct tc_side *side)
+static bool has_side(enum clatch_role role, size_t side)
 {
-	int fd = pins_program(dir,
-			      point == BPF_TC_INGRESS ? "clatch_tc_ingress" : "clatch_tc_egress");
+	return role < CLATCH_ROLES && role_programs[role][side];
+}
 
-	*side = (struct tc_side){ .point = point, .program = fd < 0 ? 0 : program_id(fd) };
+/* One direction of a device; without a program nothing is taken for ours. */
+static int open_side(const char *dir, enum clatch_role role, size_t i, struct tc_side *side)
+{
+	int fd = pins_program(dir, role_programs[role][i]);
+
+	*side = (struct tc_side){ .point = points[i], .program = fd < 0 ? 0 : program_id(fd) };
 	return fd;
 }
 
-static bool has_filters(const char *dir, unsigned int ifindex)
+static bool has_filters(const char *dir, unsigned int ifindex, enum clatch_role role)
 {
-	static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
 	struct tc_side side;
 
-	for (int i = 0; i < 2; i++) {
-		_cleanup_close_ int program = open_side(dir, points[i], &side);
+	for (size_t i = 0; i < SIDES; i++) {
+		_cleanup_close_ int program = -1;
 
+		if (!has_side(role, i))
+			continue;
+		program = open_side(dir, role, i, &side);
 		if (program < 0 || !side.program || tc_look(ifindex, &side) || !side.ours)
 			return false;
 	}
@@ -221,7 +237,8 @@ enum device_state device_state(const char *dir, struct clatch_device *device)
 
 	if (device->netns != own_netns())
 		return DEVICE_ELSEWHERE;
-	if (!if_indextoname(device->ifindex, name) || !has_filters(dir, device->ifindex))
+	if (!if_indextoname(device->ifindex, name) ||
+	    !has_filters(dir, device->ifindex, device->role))
 		return DEVICE_GONE;
 	memcpy(device->name, name, sizeof(device->name));
 	return DEVICE_GUARDED;
@@ -243,64 +260,86 @@ int attached_devices(const char *dir, struct clatch_device devices[CLATCH_MAX_DE
 	return 0;
 }
 
-/* The slot of a device, or with ifindex 0 a free one. */
-static int find_slot(int map, __u64 netns, __u32 ifindex, __u32 *slot)
+static bool is_record(const struct clatch_device *d, const struct clatch_device *wanted)
+{
+	return d->ifindex == wanted->ifindex &&
+	       (!wanted->ifindex || (d->netns == wanted->netns && d->role == wanted->role));
+}
+
+/* The slot of a device in its role, or with ifindex 0 a free one. */
+static int find_slot(int map, const struct clatch_device *wanted, __u32 *slot)
 {
 	struct clatch_device device;
 
 	for (*slot = 0; *slot < CLATCH_MAX_DEVICES; (*slot)++) {
 		if (bpf_map_lookup_elem(map, slot, &device))
 			return -errno;
-		if (device.ifindex == ifindex && (!ifindex || device.netns == netns))
+		if (is_record(&device, wanted))
 			return 0;
 	}
 	return -ENOENT;
 }
 
-/* A record of which a filter is missing, or all as the device was removed, is done away with. */
-static int choose_slot(const char *dir, int map, __u64 netns, __u32 ifindex, __u32 *slot)
+/* Forgets one device that is gone, as a container's veth is at its end.  0, -ENFILE or -errno. */
+static int free_slot(const char *dir, int map, __u32 *slot)
 {
-	struct clatch_device old;
-	int err = find_slot(map, netns, ifindex, slot);
+	struct clatch_device device;
 
-	if (!err && has_filters(dir, ifindex))
+	for (*slot = 0; *slot < CLATCH_MAX_DEVICES; (*slot)++) {
+		if (bpf_map_lookup_elem(map, slot, &device))
+			return -errno;
+		if (device_state(dir, &device) == DEVICE_GONE)
+			return detach_device(dir, &device);
+	}
+	return -ENFILE;
+}
+
+/* A record of which a filter is missing, or all as the device was removed, is done away with. */
+static int choose_slot(const char *dir, int map, const struct clatch_device *device, __u32 *slot)
+{
+	static const struct clatch_device none;
+	struct clatch_device old;
+	int err = find_slot(map, device, slot);
+
+	if (!err && has_filters(dir, device->ifindex, device->role))
 		return -EEXIST;
 	if (!err)
 		return bpf_map_lookup_elem(map, slot, &old) ? -errno : detach_device(dir, &old);
 	if (err == -ENOENT)
-		err = find_slot(map, 0, 0, slot);
-	return err == -ENOENT ? -ENFILE : err;
+		err = find_slot(map, &none, slot);
+	return err == -ENOENT ? free_slot(dir, map, slot) : err;
 }
 
 static int add_filters(const char *dir, struct clatch_device *device)
 {
-	struct tc_side in, out;
-	_cleanup_close_ int in_fd = open_side(dir, BPF_TC_INGRESS, &in);
-	_cleanup_close_ int out_fd = open_side(dir, BPF_TC_EGRESS, &out);
-	int err;
+	struct tc_side sides[SIDES] = {};
+	int err = 0;
 
-	if (in_fd < 0 || out_fd < 0)
-		return in_fd < 0 ? in_fd : out_fd;
-	err = tc_add(device->ifindex, &in, in_fd);
-	if (!err)
-		err = tc_add(device->ifindex, &out, out_fd);
-	device->ingress_handle = in.handle;
-	device->ingress_priority = in.priority;
-	device->egress_handle = out.handle;
-	device->egress_priority = out.priority;
+	for (size_t i = 0; !err && i < SIDES; i++) {
+		_cleanup_close_ int program = -1;
+
+		if (!has_side(device->role, i))
+			continue;
+		program = open_side(dir, device->role, i, &sides[i]);
+		err = program < 0 ? program : tc_add(device->ifindex, &sides[i], program);
+	}
+	device->ingress_handle = sides[0].handle;
+	device->ingress_priority = sides[0].priority;
+	device->egress_handle = sides[1].handle;
+	device->egress_priority = sides[1].priority;
 	return err;
 }
 
-int attach_device(const char *dir, unsigned int ifindex)
+int attach_device(const char *dir, unsigned int ifindex, enum clatch_role role)
 {
 	_cleanup_close_ int map = open_devices(dir);
-	struct clatch_device device = { .netns = own_netns(), .ifindex = ifindex };
+	struct clatch_device device = { .netns = own_netns(), .ifindex = ifindex, .role = role };
 	__u32 slot;
 	int err;
 
 	if (map < 0)
 		return map;
-	err = choose_slot(dir, map, device.netns, ifindex, &slot);
+	err = choose_slot(dir, map, &device, &slot);
 	if (err)
 		return err;
 	if (!if_indextoname(ifindex, device.name))
@@ -320,25 +359,49 @@ int attach_device(const char *dir, unsigned int ifindex)
 	return err;
 }
 
-static int remove_filters(const char *dir, const struct clatch_device *device)
+/* The qdisc that we made goes with the last of our roles on the device. */
+static int leave_qdisc(int map, const struct clatch_device *device)
 {
-	static const enum bpf_tc_attach_point points[] = { BPF_TC_INGRESS, BPF_TC_EGRESS };
+	struct clatch_device other;
+
+	for (__u32 slot = 0; slot < CLATCH_MAX_DEVICES; slot++) {
+		if (bpf_map_lookup_elem(map, &slot, &other))
+			return -errno;
+		if (other.ifindex != device->ifindex || other.netns != device->netns ||
+		    other.role == device->role)
+			continue;
+		other.made_qdisc = 1;
+		return bpf_map_update_elem(map, &slot, &other, BPF_ANY) ? -errno : 0;
+	}
+	return 0;
+}
+
+static int remove_filters(const char *dir, int map, const struct clatch_device *device)
+{
 	unsigned int ours = 0, others = 0;
 	struct tc_side side;
 	int err = 0;
 
-	for (int i = 0; !err && i < 2; i++) {
-		_cleanup_close_ int program = open_side(dir, points[i], &side);
+	for (size_t i = 0; !err && i < SIDES; i++) {
+		_cleanup_close_ int program = -1;
 
-		if (program < 0 || !side.program)
-			return program < 0 ? program : -EIO;
-		err = tc_remove(device->ifindex, &side);
+		side = (struct tc_side){ .point = points[i] };
+		if (has_side(device->role, i)) {
+			program = open_side(dir, device->role, i, &side);
+			if (program < 0 || !side.program)
+				return program < 0 ? program : -EIO;
+			err = tc_remove(device->ifindex, &side);
+		} else {
+			err = tc_look(device->ifindex, &side);
+		}
 		ours += side.ours;
 		others += side.others;
 	}
 	/* without any of our filters, and once finished, this is another device by now */
 	if (!err && device->made_qdisc && !others && (ours || !device->egress_priority))
 		err = tc_remove_qdisc(device->ifindex);
+	else if (!err && device->made_qdisc && others)
+		err = leave_qdisc(map, device);
 	return err == -ENODEV ? 0 : err;
 }
 
@@ -352,8 +415,8 @@ int detach_device(const char *dir, const struct clatch_device *device)
 	if (map < 0)
 		return map;
 	if (here)
-		err = remove_filters(dir, device);
-	if (!err && !find_slot(map, device->netns, device->ifindex, &slot))
+		err = remove_filters(dir, map, device);
+	if (!err && !find_slot(map, device, &slot))
 		err = bpf_map_update_elem(map, &slot, &none, BPF_ANY) ? -errno : 0;
 	return !err && !here ? -EXDEV : err;
 }

@@ -23,12 +23,12 @@ int detach_cgroup(const char *dir, __u64 id);
 int attached_cgroups(const char *dir, __u64 **ids);
 
 /*
- * Puts both tc filters on a device of the caller's network namespace, in front of others, and
- * records them; both or none.  0; -EEXIST they are there already; -ENFILE no room for more devices;
+ * Puts the tc filters of its role on a device of the caller's network namespace, in front of others, and
+ * records them; all or none.  0; -EEXIST they are there already; -ENFILE no room for more devices;
  * -EBUSY the device has an ingress qdisc, which has no egress side; -EADDRINUSE a filter that ours
  * cannot precede; -errno.
  */
-int attach_device(const char *dir, unsigned int ifindex);
+int attach_device(const char *dir, unsigned int ifindex, enum clatch_role role);
 /*
  * Removes our filters from a recorded device, and the clsact qdisc if it is ours and empty, then
  * the record.  0; -EXDEV the device is in another network namespace, and only the record went away.

@@ -27,11 +27,27 @@ struct view {
 	struct conflict *conflict;
 };
 
+static __u8 policed_flag(const struct view *v)
+{
+	return v->direction == CLATCH_IN ? CLATCH_POLICED_IN : CLATCH_POLICED_OUT;
+}
+
+/*
+ * The SPD may see a forwarded connection with other addresses, as NAT makes them.  So it is believed
+ * only where it was seen to demand what is latched.
+ */
+static bool is_known_to_spd(const struct view *v)
+{
+	return !(v->latch->flags & CLATCH_FORWARDED) || (v->latch->flags & policed_flag(v));
+}
+
 static void note(const struct view *v, __u8 cause, __u8 reason, __u32 fields,
 		 const struct clatch_sa *got)
 {
 	struct conflict *c = v->conflict;
 
+	if (!is_known_to_spd(v))
+		return;
 	if (!c->causes) {
 		c->direction = v->direction;
 		c->reason = reason;
@@ -41,11 +57,6 @@ static void note(const struct view *v, __u8 cause, __u8 reason, __u32 fields,
 			c->got = *got;
 	}
 	c->causes |= cause;
-}
-
-static __u8 policed_flag(const struct view *v)
-{
-	return v->direction == CLATCH_IN ? CLATCH_POLICED_IN : CLATCH_POLICED_OUT;
 }
 
 /* It may never have had a policy: then in this direction the packets alone decide. */
@@ -232,13 +243,20 @@ static void judge_sas(struct view *v)
 
 /*
  * The device that the kernel compares with a policy's: inbound always the loopback, as the lookup
- * is that of a packet for this host; outbound the route's, which IPv6 does not know yet.
+ * is that of a packet for this host; else the route's, which IPv6 does not know yet outbound.
  */
 static __u32 flow_ifindex(const struct view *v, const struct clatch_tuple *t)
 {
 	if (v->direction == CLATCH_IN)
-		return LOOPBACK_IFINDEX;
+		return v->latch->flags & CLATCH_FORWARDED ? v->side->ifindex : LOOPBACK_IFINDEX;
 	return addr_is_v4(&t->remote) ? v->side->ifindex : 0;
+}
+
+static __u8 flow_dir(const struct view *v)
+{
+	if (v->direction == CLATCH_OUT)
+		return XFRM_POLICY_OUT;
+	return v->latch->flags & CLATCH_FORWARDED ? XFRM_POLICY_FWD : XFRM_POLICY_IN;
 }
 
 static void fill_flow(struct view *v, const struct clatch_tuple *t)
@@ -251,7 +269,7 @@ static void fill_flow(struct view *v, const struct clatch_tuple *t)
 		.sport = out ? t->local_port : t->remote_port,
 		.dport = out ? t->remote_port : t->local_port,
 		.proto = t->proto,
-		.dir = out ? XFRM_POLICY_OUT : XFRM_POLICY_IN,
+		.dir = flow_dir(v),
 		.mark = v->side->mark,
 		.if_id = v->latched[0].if_id,
 		.ifindex = flow_ifindex(v, t),

@@ -136,6 +136,12 @@ static int give(const struct ender *e, struct clatch_order *order, enum clatch_o
 	return found < 0 ? found : 0;
 }
 
+/* Its ends are not on this host: what they send is lost from now on. */
+static int end_forwarded(struct ender *e, struct clatch_order *order)
+{
+	return give(e, order, CLATCH_ORDER_CLOSE);
+}
+
 /*
  * The reset of a connection goes out while its latch still stands.  UDP sends none, and its socket
  * is unconnected at once: nothing of it is to pass between the two.
@@ -175,6 +181,8 @@ int ender_end(struct ender *e, const struct clatch_tuple *tuple, const struct cl
 
 	if (err)
 		return err;
+	if (latch->flags & CLATCH_FORWARDED)
+		return end_forwarded(e, &order);
 	return tuple_is_listener(tuple) ? end_listener(e, latch, &order)
 					: end_connection(e, latch, &order);
 }

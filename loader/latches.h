@@ -40,7 +40,7 @@ struct latches {
 
 #define LATCHES_INIT                                                                               \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                          \
+		-1, -1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                      \
 	}
 
 /* Opens the pinned maps. 0 or -errno. */

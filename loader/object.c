@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "kernel.h"
 #include "object.h"
 #include "pins.h"
@@ -24,6 +25,8 @@
 
 EMBED(plain, BPF_OBJECTS "/clatch_plain.bpf.o");
 EMBED(helper, BPF_OBJECTS "/clatch_helper.bpf.o");
+EMBED(gateway_plain, BPF_OBJECTS "/gateway_plain.bpf.o");
+EMBED(gateway_helper, BPF_OBJECTS "/gateway_helper.bpf.o");
 
 /* libbpf's print callback is given no context, so what it says can only be kept here. */
 static char log_tail[1024];
@@ -73,17 +76,21 @@ static int set_audit(struct bpf_object *object, __u32 audit)
 	return map ? bpf_map__set_initial_value(map, &audit, sizeof(audit)) : -ENOENT;
 }
 
+/* Before an object is loaded: what its maps are to be. */
+typedef int prepare(struct bpf_object *object, const void *context);
+
 /* The database, and what there is of each latch beside it.  0 or -errno. */
-static int set_sizes(struct bpf_object *object, __u32 latches)
+static int set_sizes(struct bpf_object *object, const void *context)
 {
+	const struct clatch_meta *meta = context;
 	const struct {
 		const char *map;
 		__u32 entries;
 	} sizes[] = {
-		{ "clatch_latches", latches },
-		{ "clatch_asked", latches },
-		{ "clatch_fast", latches + 1 }, /* 0 is no slot */
-		{ "clatch_fast_free", latches },
+		{ "clatch_latches", meta->max_latches },
+		{ "clatch_asked", meta->max_latches },
+		{ "clatch_fast", meta->max_latches + 1 }, /* 0 is no slot */
+		{ "clatch_fast_free", meta->max_latches },
 	};
 	int err = 0;
 
@@ -93,8 +100,33 @@ static int set_sizes(struct bpf_object *object, __u32 latches)
 	return err;
 }
 
-static int load_from(struct bpf_object **object, const char *begin, const char *end,
-		     const struct clatch_meta *meta)
+/* The maps that are pinned already are used, the others made. */
+static int use_pinned(struct bpf_object *object, const void *dir)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+	int err = 0;
+
+	bpf_object__for_each_map(map, object)
+	{
+		_cleanup_close_ int fd = -1;
+
+		if (bpf_map__is_internal(map))
+			continue;
+		err = pins_path(path, dir, "%s", bpf_map__name(map));
+		fd = err ? -1 : bpf_obj_get(path);
+		if (!err && fd < 0 && errno != ENOENT)
+			err = -errno;
+		if (fd >= 0)
+			err = bpf_map__reuse_fd(map, fd);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int load_from(struct bpf_object **object, const char *begin, const char *end, __u32 audit,
+		     prepare *prepare, const void *context)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "clatch");
 	struct bpf_object *opened = bpf_object__open_mem(begin, end - begin, &opts);
@@ -102,9 +134,9 @@ static int load_from(struct bpf_object **object, const char *begin, const char *
 
 	if (err)
 		return err;
-	err = set_audit(opened, meta->audit);
+	err = set_audit(opened, audit);
 	if (!err)
-		err = set_sizes(opened, meta->max_latches);
+		err = prepare(opened, context);
 	if (!err)
 		err = bpf_object__load(opened);
 	if (err)
@@ -116,10 +148,20 @@ static int load_from(struct bpf_object **object, const char *begin, const char *
 
 int object_load(struct bpf_object **object, const struct clatch_meta *meta)
 {
-	if (kernel_has("plain_loads") && !load_from(object, plain_begin, plain_end, meta))
+	if (kernel_has("plain_loads") &&
+	    !load_from(object, plain_begin, plain_end, meta->audit, set_sizes, meta))
 		return 0;
 	log_tail[0] = '\0'; /* what counts is why the other cannot be loaded either */
-	return load_from(object, helper_begin, helper_end, meta);
+	return load_from(object, helper_begin, helper_end, meta->audit, set_sizes, meta);
+}
+
+int object_load_gateway(struct bpf_object **object, const char *dir, __u32 audit)
+{
+	if (kernel_has("plain_loads") &&
+	    !load_from(object, gateway_plain_begin, gateway_plain_end, audit, use_pinned, dir))
+		return 0;
+	log_tail[0] = '\0';
+	return load_from(object, gateway_helper_begin, gateway_helper_end, audit, use_pinned, dir);
 }
 
 static int pin(int fd, const char *dir, const char *below, const char *name)
@@ -129,6 +171,36 @@ static int pin(int fd, const char *dir, const char *below, const char *name)
 
 	if (!err && bpf_obj_pin(fd, path))
 		err = -errno;
+	return err;
+}
+
+static bool is_pinned(const char *dir, const char *below, const char *name)
+{
+	char path[PATH_MAX];
+
+	return !pins_path(path, dir, "%s%s", below, name) && !access(path, F_OK);
+}
+
+int object_pin_gateway(struct bpf_object *object, const char *dir)
+{
+	struct bpf_program *program;
+	struct bpf_map *map;
+	int err = 0;
+
+	bpf_object__for_each_map(map, object)
+	{
+		const char *name = bpf_map__name(map);
+
+		if (!err && !bpf_map__is_internal(map) && !is_pinned(dir, "", name))
+			err = pin(bpf_map__fd(map), dir, "", name);
+	}
+	bpf_object__for_each_program(program, object)
+	{
+		const char *name = bpf_program__name(program);
+
+		if (!err && !is_pinned(dir, "progs/", name))
+			err = pin(bpf_program__fd(program), dir, "progs/", name);
+	}
 	return err;
 }
 

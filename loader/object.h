@@ -20,6 +20,13 @@ const char *object_log(void);
  */
 int object_load(struct bpf_object **object, const struct clatch_meta *meta);
 
+/*
+ * The same of the gateway's programs, which use what is pinned below @dir.  Their own maps and they
+ * are pinned by object_pin_gateway().
+ */
+int object_load_gateway(struct bpf_object **object, const char *dir, __u32 audit);
+int object_pin_gateway(struct bpf_object *object, const char *dir);
+
 /* Pins all maps but clatch_meta, and the programs, below @dir. */
 int object_pin(struct bpf_object *object, const char *dir);
 /* Writes the record and pins it: from now on this instance is loaded. */

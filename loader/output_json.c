@@ -224,6 +224,7 @@ void json_latch(struct output *o, const struct latch_view *view, const struct la
 	put_causes(object, l->causes);
 	put_bool(object, "adopted", l->flags & CLATCH_ADOPTED);
 	put_bool(object, "demanded", l->flags & CLATCH_DEMANDED);
+	put_bool(object, "forwarded", l->flags & CLATCH_FORWARDED);
 	put_string(object, "rule", view->rule[0] ? view->rule : NULL);
 	put_known(object, "listener", l->listener);
 	put_side(object, "in", o, &l->in, view->in, proof);

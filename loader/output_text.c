@@ -155,6 +155,8 @@ static void text_connection(struct output *o, const struct latch_view *view,
 		text_number(o, "listener:", l->listener);
 	text_line(o, "adopted:", yes_no(l->flags & CLATCH_ADOPTED));
 	text_line(o, "demanded:", yes_no(l->flags & CLATCH_DEMANDED));
+	if (l->flags & CLATCH_FORWARDED)
+		text_line(o, "forwarded:", "yes");
 	text_demand(o, proof->asked);
 	text_line(o, "policed:", policed[sides]);
 	text_ends(o, view, proof);

@@ -120,20 +120,32 @@ static int add_cgroups(const struct cli *cli, json *status, json *gone)
 	return err;
 }
 
+/* What a device is guarded as, in both forms. */
+static const struct {
+	const char *name, *title;
+} roles[CLATCH_ROLES] = {
+	[CLATCH_ROLE_HOST] = { "devices", "device" },
+	[CLATCH_ROLE_VETH] = { "veths", "veth" },
+	[CLATCH_ROLE_UPLINK] = { "uplinks", "uplink" },
+};
+
 static int add_devices(const struct cli *cli, json *status, json *gone)
 {
-	json *here = json_object_new_array(), *removed = json_object_new_array();
 	struct clatch_device devices[CLATCH_MAX_DEVICES];
 	unsigned int count = 0;
 	int err = attached_devices(cli->bpffs, devices, &count);
 
-	json_object_object_add(status, "devices", here);
-	json_object_object_add(gone, "devices", removed);
+	for (int role = 0; role < CLATCH_ROLES; role++) {
+		json_object_object_add(status, roles[role].name, json_object_new_array());
+		json_object_object_add(gone, roles[role].name, json_object_new_array());
+	}
 	for (unsigned int i = 0; i < count; i++) {
 		enum device_state state = device_state(cli->bpffs, &devices[i]);
+		const char *name = roles[devices[i].role % CLATCH_ROLES].name;
 
-		json_object_array_add(state == DEVICE_GONE ? removed : here,
-				      json_object_new_string(cli_utf8(devices[i].name)));
+		json_object_array_add(
+			json_object_object_get(state == DEVICE_GONE ? gone : status, name),
+			json_object_new_string(cli_utf8(devices[i].name)));
 	}
 	return err;
 }
@@ -206,8 +218,11 @@ static void print_text(const struct cli *cli, json *status)
 	       strcmp(text(status, "mode"), "audit") ? "enforcing" : "audit: drops nothing");
 	print_names(status, "cgroups", "cgroup", "");
 	print_names(gone, "cgroups", "cgroup", " (an id; removed since)");
-	print_names(status, "devices", "device", "");
-	print_names(gone, "devices", "device", " (removed since, or its filters were)");
+	for (int role = 0; role < CLATCH_ROLES; role++) {
+		print_names(status, roles[role].name, roles[role].title, "");
+		print_names(gone, roles[role].name, roles[role].title,
+			    " (removed since, or its filters were)");
+	}
 	printf("%-13s %s of at most %s, %s broken\n", "latches", text(status, "latches"),
 	       text(status, "max_latches"), text(status, "broken"));
 	printf("%-13s %s\n", "listeners", text(status, "listeners"));

@@ -12,10 +12,15 @@
 #include "find.h"
 #include "targets.h"
 
+bool targets_forward(const struct target_names *n)
+{
+	return n->devices[CLATCH_ROLE_VETH].count || n->devices[CLATCH_ROLE_UPLINK].count;
+}
+
 bool targets_named(const struct target_names *n)
 {
 	return n->cgroups.count || n->pids.count || n->units.count || n->containers.count ||
-	       n->devices.count;
+	       n->devices[CLATCH_ROLE_HOST].count || targets_forward(n);
 }
 
 void target_names_free(struct target_names *n)
@@ -24,7 +29,8 @@ void target_names_free(struct target_names *n)
 	cli_list_free(&n->pids);
 	cli_list_free(&n->units);
 	cli_list_free(&n->containers);
-	cli_list_free(&n->devices);
+	for (int role = 0; role < CLATCH_ROLES; role++)
+		cli_list_free(&n->devices[role]);
 }
 
 static int say_not_cgroup2(const struct cli *cli, const char *path)
@@ -86,15 +92,19 @@ static int find_cgroups(const struct cli *cli, const struct cli_list *names, con
 	return status;
 }
 
-static int find_device(const struct cli *cli, const char *name, struct targets *targets)
+static int find_device(const struct cli *cli, const char *name, enum clatch_role role,
+		       struct targets *targets)
 {
-	struct device_target found = { .name = name, .ifindex = if_nametoindex(name) };
+	struct device_target found = { .name = name,
+				       .ifindex = if_nametoindex(name),
+				       .role = role };
 
 	if (!found.ifindex)
 		return cli_fail(cli, "Couldn't use device '%s': %s in this network namespace", name,
 				errno == ENODEV ? "no such device" : strerror(errno));
 	for (size_t i = 0; i < targets->device_count; i++)
-		if (targets->devices[i].ifindex == found.ifindex)
+		if (targets->devices[i].ifindex == found.ifindex &&
+		    targets->devices[i].role == role)
 			return 0;
 	if (targets->device_count == CLATCH_MAX_DEVICES)
 		return cli_fail(cli, "Too many devices: at most %d", CLATCH_MAX_DEVICES);
@@ -111,7 +121,7 @@ int targets_find_cgroups(const struct cli *cli, const struct target_names *names
 
 	*targets = (struct targets){
 		.cgroups = calloc(count + 1, sizeof(*targets->cgroups)),
-		.devices = calloc(names->devices.count + 1, sizeof(*targets->devices)),
+		.devices = calloc(CLATCH_MAX_DEVICES, sizeof(*targets->devices)),
 	};
 	if (!targets->cgroups || !targets->devices)
 		return cli_fail(cli, "Out of memory");
@@ -131,8 +141,9 @@ int targets_find(const struct cli *cli, const struct target_names *names, struct
 {
 	int status = targets_find_cgroups(cli, names, targets);
 
-	for (size_t i = 0; !status && i < names->devices.count; i++)
-		status = find_device(cli, names->devices.items[i], targets);
+	for (int role = 0; role < CLATCH_ROLES; role++)
+		for (size_t i = 0; !status && i < names->devices[role].count; i++)
+			status = find_device(cli, names->devices[role].items[i], role, targets);
 	return status;
 }
 
@@ -199,6 +210,7 @@ static int drop_guarded_devices(const char *dir, struct targets *t)
 	for (size_t i = 0; i < t->device_count; i++) {
 		for (j = 0; j < count; j++)
 			if (attached[j].ifindex == t->devices[i].ifindex &&
+			    attached[j].role == t->devices[i].role &&
 			    device_state(dir, &attached[j]) == DEVICE_GUARDED)
 				break;
 		if (j == count)
@@ -250,6 +262,7 @@ static void undo(const char *dir, const struct targets *targets, size_t cgroups,
 	for (unsigned int i = 0; i < count; i++)
 		for (size_t j = 0; j < devices; j++)
 			if (all[i].ifindex == targets->devices[j].ifindex &&
+			    all[i].role == targets->devices[j].role &&
 			    device_state(dir, &all[i]) == DEVICE_GUARDED)
 				detach_device(dir, &all[i]);
 }
@@ -272,7 +285,7 @@ int targets_attach(const struct cli *cli, const struct targets *targets)
 	}
 	for (; !err && devices < targets->device_count; devices++) {
 		device = &targets->devices[devices];
-		err = attach_device(cli->bpffs, device->ifindex);
+		err = attach_device(cli->bpffs, device->ifindex, device->role);
 		if (err) {
 			cli_fail(cli, "Couldn't attach to device '%s': %s", device->name,
 				 attach_error(err));

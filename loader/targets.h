@@ -6,12 +6,12 @@
 #ifndef CLATCH_TARGETS_H
 #define CLATCH_TARGETS_H
 
-#include <linux/types.h>
+#include <clatch/meta.h>
 #include "cli.h"
 
 struct target_names {
 	struct cli_list cgroups, pids, units, containers;
-	struct cli_list devices;
+	struct cli_list devices[CLATCH_ROLES]; /* by role */
 };
 
 /* clang-format off */
@@ -26,10 +26,18 @@ struct target_names {
 	{ "container", "ID", guard " this container, by id or name (several times)",           \
 	  OPT_LIST, &(n)->containers, 0, 0 },                                                  \
 	{ "dev", "NAME", guard " what passes this device without a socket (several times)",    \
-	  OPT_LIST, &(n)->devices, 0, 0 }
+	  OPT_LIST, &(n)->devices[CLATCH_ROLE_HOST], 0, 0 }
+/* And of a gateway's. */
+#define FORWARD_OPTION_ENTRIES(n, guard)                                                       \
+	{ "veth", "NAME", guard " the container behind this end of its veth (several times)", \
+	  OPT_LIST, &(n)->devices[CLATCH_ROLE_VETH], 0, 0 },                                   \
+	{ "uplink", "NAME", guard " where containers' packets leave the host (several times)", \
+	  OPT_LIST, &(n)->devices[CLATCH_ROLE_UPLINK], 0, 0 }
 /* clang-format on */
 
 bool targets_named(const struct target_names *names);
+/* Veths or uplinks, whose programs have to be loaded before they are attached: gateway.h. */
+bool targets_forward(const struct target_names *names);
 void target_names_free(struct target_names *names);
 
 struct cgroup_target {
@@ -41,6 +49,7 @@ struct cgroup_target {
 struct device_target {
 	const char *name;
 	unsigned int ifindex;
+	enum clatch_role role;
 };
 
 /* What was named twice is in here once. */

@@ -75,10 +75,10 @@ static __u32 algorithms_differ(const struct spd_template *t, const struct clatch
 	return fields;
 }
 
-/* Inbound reqid 0 allows any (xfrm_state_ok()), outbound it is a number (xfrm_state_find()). */
+/* Inbound and forwarded reqid 0 allows any (xfrm_state_ok()), outbound it is a number (xfrm_state_find()). */
 static bool reqid_differs(const struct spd_template *t, __u32 reqid, __u8 dir)
 {
-	if (dir == XFRM_POLICY_IN && !t->reqid)
+	if (dir != XFRM_POLICY_OUT && !t->reqid)
 		return false;
 	return t->reqid != reqid;
 }

@@ -21,7 +21,8 @@ struct attached {
 	bool device_goes[CLATCH_MAX_DEVICES];
 };
 
-static int mark_device(const struct cli *cli, struct attached *all, const char *name)
+static int mark_device(const struct cli *cli, struct attached *all, const char *name,
+		       enum clatch_role role)
 {
 	bool elsewhere = false;
 
@@ -29,7 +30,7 @@ static int mark_device(const struct cli *cli, struct attached *all, const char *
 		struct clatch_device *device = &all->devices[i];
 		enum device_state state = device_state(cli->bpffs, device);
 
-		if (strcmp(device->name, name))
+		if (device->role != role || strcmp(device->name, name))
 			continue;
 		if (state != DEVICE_ELSEWHERE) {
 			all->device_goes[i] = true;
@@ -63,8 +64,9 @@ static int check(const struct cli *cli, const struct wanted *wanted, const struc
 		if (!has_id(all->cgroups, targets->cgroups[i].id))
 			return cli_fail(cli, "Couldn't detach from cgroup '%s': not attached",
 					targets->cgroups[i].path);
-	for (size_t i = 0; !status && i < wanted->names.devices.count; i++)
-		status = mark_device(cli, all, wanted->names.devices.items[i]);
+	for (int role = 0; role < CLATCH_ROLES; role++)
+		for (size_t i = 0; !status && i < wanted->names.devices[role].count; i++)
+			status = mark_device(cli, all, wanted->names.devices[role].items[i], role);
 	return status;
 }
 
@@ -87,7 +89,8 @@ static int detach_all(const struct cli *cli, const struct targets *targets,
 			      targets->cgroups[cgroups].id);
 	while (device--)
 		if (all->device_goes[device])
-			attach_device(cli->bpffs, all->devices[device].ifindex);
+			attach_device(cli->bpffs, all->devices[device].ifindex,
+				      all->devices[device].role);
 	return cli_fail(cli, "Couldn't detach, all is as before: %s", strerror(-err));
 }
 
@@ -114,7 +117,7 @@ static int detach(const struct cli *cli, const struct wanted *wanted)
 
 	if (!targets_named(&wanted->names) && !wanted->gone)
 		return cli_usage(cli, "Nothing to detach from: give --cgroup, --pid, --unit, "
-				      "--container, --dev or --gone");
+				      "--container, --dev, --veth, --uplink or --gone");
 	status = pins_open_locked(cli, &lock);
 	if (!status)
 		status = targets_find_cgroups(cli, &wanted->names, &targets);
@@ -134,6 +137,7 @@ int cmd_detach(struct cli *cli, int argc, char **argv)
 	struct wanted wanted = {};
 	const struct cli_option table[] = {
 		TARGET_OPTION_ENTRIES(&wanted.names, "no longer guard"),
+		FORWARD_OPTION_ENTRIES(&wanted.names, "no longer guard"),
 		{ "gone", NULL, "forget cgroups and devices that were removed", OPT_FLAG,
 		  &wanted.gone, 0, 0 },
 		{},

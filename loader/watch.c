@@ -389,7 +389,9 @@ static int find_gone(void *context, const struct clatch_tuple *tuple,
 				      .end = CLATCH_END_GONE };
 	const struct domain *domain = domains_find(&w->domains, tuple->netns);
 
-	if (!latch->id || !domain || sockets_have(domain->sockets, tuple, latch))
+	/* the packet path sees by itself when what is forwarded has ended */
+	if (!latch->id || !domain || (latch->flags & CLATCH_FORWARDED) ||
+	    sockets_have(domain->sockets, tuple, latch))
 		return 0;
 	return orders_add(&w->orders, &order);
 }

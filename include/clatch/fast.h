@@ -10,16 +10,16 @@
 #include "latch.h"
 
 struct clatch_fast_side {
+	__u64 latch; /* id; 0 = no packet goes this way: BROKEN, closed, or gone */
 	struct clatch_verified verified;
 	__u64 packets; /* to be added to the latch's own */
 	__u64 bytes;
 };
 
 struct clatch_fast {
-	__u64 latch; /* id; 0 = no packet goes this way: BROKEN, closed, or gone */
 	struct clatch_fast_side side[CLATCH_DIRS];
 };
 
-_Static_assert(sizeof(struct clatch_fast) == 88, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_fast) == 96, "layout shared with pinned maps");
 
 #endif

@@ -36,6 +36,7 @@ enum clatch_latch_flag {
 	/* TCP: a segment was refused as its SA's identity is not known yet; it is sent when it is. */
 	CLATCH_HELD = 64,
 	CLATCH_ASKED = 128, /* its program asked for something: see clatch_asked */
+	CLATCH_FORWARDED = 256, /* its socket is not on this host's side of a veth */
 };
 
 /* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */

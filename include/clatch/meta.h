@@ -24,6 +24,14 @@ struct clatch_meta {
 	__u64 pid_start; /* start time of that process, so that a reused pid is not taken for it */
 };
 
+/* What a device is to us; it may be several things, with a record of each. */
+enum clatch_role {
+	CLATCH_ROLE_HOST, /* --dev */
+	CLATCH_ROLE_VETH, /* the host's end of a container's */
+	CLATCH_ROLE_UPLINK,
+	CLATCH_ROLES,
+};
+
 /* A device that carries our tc filters.  Value of clatch_devices; ifindex 0 = free. */
 struct clatch_device {
 	__u64 netns; /* cookie */
@@ -32,7 +40,8 @@ struct clatch_device {
 	__u32 ingress_priority;
 	__u32 egress_handle;
 	__u32 egress_priority;
-	__u32 made_qdisc; /* the clsact qdisc is ours to remove */
+	__u16 made_qdisc; /* the clsact qdisc is ours to remove */
+	__u16 role; /* enum clatch_role: which of our filters it carries */
 	char name[16];
 };
 

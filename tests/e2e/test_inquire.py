@@ -44,7 +44,8 @@ class Inquire(EndsCase):
         self.assertEqual(shown, {
             "id": latch["id"], "proto": "tcp", "local": {"addr": a, "port": connection.own[1]},
             "remote": {"addr": b, "port": connection.peer[1]}, "state": "ESTABLISHED",
-            "causes": [], "adopted": False, "demanded": False, "rule": None, "listener": None,
+            "causes": [], "adopted": False, "demanded": False,
+            "forwarded": False, "rule": None, "listener": None,
             "in": side(FIRST[1], b, a), "out": side(FIRST[0], a, b), "local_id": None,
             "peer_id": None, "netns": self.lab.a.netns_cookie(),
             "policed": {"in": True, "out": True}, "asked": None,

@@ -80,7 +80,8 @@ class Attaching(Case):
         self.assertEqual(status["gone"]["cgroups"], [number])
         self.assertIn(f"{number} (an id; removed since)", self.ok("status"))
         self.ok("detach", "--gone")
-        self.assertEqual(self.status()["gone"], {"cgroups": [], "devices": []})
+        self.assertEqual(self.status()["gone"],
+                         {"cgroups": [], "devices": [], "veths": [], "uplinks": []})
         self.assertEqual(len(os.listdir(f"{self.dir}/links")), HOOKS)
 
     def test_device_that_was_removed(self):

@@ -24,7 +24,7 @@ setUpModule = set_up_module  # pylint: disable=invalid-name
 NO_RULE = 0xffffffff
 LISTENER, ESTABLISHED = 1, 3
 TUPLE = "<Q16s16sHHI"  # struct clatch_tuple
-LATCH = "<QQQQQIIII376x"  # struct clatch_latch: what comes before its sides
+LATCH = "<QQQQQIIII384x"  # struct clatch_latch: what comes before its sides
 SO_NETNS_COOKIE, SO_COOKIE = 71, 57
 NOWHERE = (bytes(16), 0)
 

@@ -30,7 +30,8 @@ class Loading(Case):
         del status["counters"], status["kernel"]
         self.assertEqual(status, {
             "loaded": True, "mode": "enforce", "cgroups": [self.cgroup], "devices": ["c0"],
-            "gone": {"cgroups": [], "devices": []}, "latches": 0, "listeners": 0, "broken": 0,
+            "veths": [], "uplinks": [],
+            "gone": {"cgroups": [], "devices": [], "veths": [], "uplinks": []}, "latches": 0, "listeners": 0, "broken": 0,
             "max_latches": 65536, "rules": 0, "daemon": False, "kept_back": 0})
         self.assertEqual(sorted(self.cgroup_programs(self.cgroup)), sorted([
             "clatch_ingress", "clatch_egress", "clatch_sockops", "clatch_connect4",

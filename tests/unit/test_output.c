@@ -31,13 +31,15 @@ static struct latch_view listener(void)
 /* @in and @out: what `show` adds to each direction. */
 #define LATCH(in, out)                                                                             \
 	"{\"id\":17," TUPLE "\"state\":\"LARVAL\",\"causes\":[],\"adopted\":false,"                \
-	"\"demanded\":false,\"rule\":\"db\",\"listener\":3,\"in\":{\"sa\":[" GCM "],"              \
+	"\"demanded\":false,\"forwarded\":false,\"rule\":\"db\",\"listener\":3,\"in\":{\"sa\":"    \
+	"[" GCM "],"                                                                               \
 	"\"packets\":12,\"bytes\":3456,\"violations\":1" in "},\"out\":{" NO_PACKETS out           \
 	"}," SINCE "\"changed\":\"2026-01-31T12:00:01Z\""
 #define LISTENER                                                                                   \
 	"{\"id\":3,\"proto\":\"sctp\",\"local\":{\"addr\":\"0.0.0.0\",\"port\":5432},"             \
 	"\"remote\":null,\"state\":\"LISTENER\",\"causes\":[],\"adopted\":false,"                  \
-	"\"demanded\":false,\"rule\":null,\"listener\":null,\"in\":{" NO_PACKETS "},"              \
+	"\"demanded\":false,\"forwarded\":false,\"rule\":null,\"listener\":null,\"in\":"           \
+	"{" NO_PACKETS "},"                                                                        \
 	"\"out\":{" NO_PACKETS "}," SINCE "\"changed\":null,\"sockets\":2}"
 
 static void test_list_json(void **state)

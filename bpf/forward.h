@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The record of a connection that is forwarded: latched or not, as its packets must be known again
+ * when they come to an uplink under ESP.  There a number is all that is left of them.
+ */
+#ifndef CLATCH_BPF_FORWARD_H
+#define CLATCH_BPF_FORWARD_H
+
+#include "tc.h"
+#include <clatch/gateway.h>
+
+#define MAX_FORWARDS 65536
+#define NUMBER_TRIES 4
+
+/* Set by the loader before the programs are attached. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct clatch_gateway);
+} clatch_gateway SEC(".maps");
+
+enum forward_flag {
+	FORWARD_ADOPTED = 1, /* in mid-flow when it was seen first */
+	FORWARD_ACKED = 2, /* acked is known */
+	FORWARD_FIN_OUT = 4,
+	FORWARD_FIN_IN = 8,
+};
+
+struct forward {
+	__u32 number; /* never 0, and at random, as the kernel spreads packets by their hash */
+	__u32 stage; /* enum clatch_stage */
+	__u32 flags; /* enum forward_flag */
+	__u32 first; /* TCP: sequence number of the SYN that our side sent */
+	__u32 acked; /* TCP: what our side expects next, as it last said */
+	__u32 pad;
+	__u64 last_ns; /* its last packet, CLOCK_BOOTTIME */
+	struct bpf_timer still;
+};
+
+/*
+ * Every TCP and UDP connection of a guarded veth.  Full: what begins is counted as table-full, and
+ * passes without a latch if no rule demands protection.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_FORWARDS);
+	__type(key, struct clatch_tuple);
+	__type(value, struct forward);
+} clatch_forwards SEC(".maps");
+
+/* The way back.  Full: as if clatch_forwards were. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_FORWARDS);
+	__type(key, __u32);
+	__type(value, struct clatch_tuple);
+} clatch_numbers SEC(".maps");
+
+static __always_inline struct clatch_gateway *gateway_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&clatch_gateway, &zero);
+}
+
+static __always_inline __u64 still_ns(__u32 stage)
+{
+	struct clatch_gateway *settings = gateway_settings();
+
+	return settings && stage < CLATCH_STAGES ? settings->still_ns[stage] : 0;
+}
+
+static __always_inline struct forward *forward_find(const struct clatch_tuple *tuple)
+{
+	return bpf_map_lookup_elem(&clatch_forwards, tuple);
+}
+
+static __noinline void forward_delete(const struct clatch_tuple *tuple, __u32 number,
+				      enum clatch_end end)
+{
+	latch_delete(tuple, end);
+	bpf_map_delete_elem(&clatch_numbers, &number);
+	bpf_map_delete_elem(&clatch_forwards, tuple);
+}
+
+/* Nobody sets the timer anew for a packet: it finds out by itself when the last one was. */
+static int forward_still(void *map, struct clatch_tuple *tuple, struct forward *fw)
+{
+	struct clatch_tuple copy = *tuple;
+	__u64 allowed = still_ns(fw->stage);
+	__u64 still = bpf_ktime_get_boot_ns() - fw->last_ns;
+
+	(void)map;
+	if (still < allowed) {
+		bpf_timer_start(&fw->still, allowed - still, 0);
+		return 0;
+	}
+	forward_delete(&copy, fw->number,
+		       fw->stage == CLATCH_STAGE_OPENING ? CLATCH_END_EXPIRED
+							 : CLATCH_END_RELEASED);
+	return 0;
+}
+
+/* Its end is nearer now, or farther: the timer runs anew. */
+static __always_inline void forward_stage(struct forward *fw, enum clatch_stage stage)
+{
+	if (fw->stage == stage)
+		return;
+	fw->stage = stage;
+	bpf_timer_start(&fw->still, still_ns(stage), 0);
+}
+
+/* A number that no other connection has; 0 where there is none to be had. */
+static __always_inline __u32 number_take(const struct clatch_tuple *tuple)
+{
+	for (int i = 0; i < NUMBER_TRIES; i++) {
+		__u32 number = bpf_get_prandom_u32();
+
+		if (number && !bpf_map_update_elem(&clatch_numbers, &number, tuple, BPF_NOEXIST))
+			return number;
+	}
+	return 0;
+}
+
+/* The connection's record, made now unless another CPU just did.  NULL where there is no room. */
+static __noinline struct forward *forward_make(const struct clatch_tuple *tuple)
+{
+	struct forward *fw;
+	__u32 number;
+
+	bpf_map_update_elem(&clatch_forwards, tuple, zeroes, BPF_NOEXIST);
+	fw = forward_find(tuple);
+	if (!fw || fw->number)
+		return fw;
+	number = number_take(tuple);
+	if (!number) {
+		bpf_map_delete_elem(&clatch_forwards, tuple);
+		return NULL;
+	}
+	if (__sync_val_compare_and_swap(&fw->number, 0, number)) {
+		bpf_map_delete_elem(&clatch_numbers, &number);
+		return fw;
+	}
+	fw->last_ns = bpf_ktime_get_boot_ns();
+	bpf_timer_init(&fw->still, &clatch_forwards, CLOCK_BOOTTIME);
+	bpf_timer_set_callback(&fw->still, forward_still);
+	return fw;
+}
+
+#endif
