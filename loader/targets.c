@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -11,6 +12,7 @@
 #include "cgroup.h"
 #include "find.h"
 #include "targets.h"
+#include "veth.h"
 
 bool targets_forward(const struct target_names *n)
 {
@@ -95,9 +97,7 @@ static int find_cgroups(const struct cli *cli, const struct cli_list *names, con
 static int find_device(const struct cli *cli, const char *name, enum clatch_role role,
 		       struct targets *targets)
 {
-	struct device_target found = { .name = name,
-				       .ifindex = if_nametoindex(name),
-				       .role = role };
+	struct device_target found = { .ifindex = if_nametoindex(name), .role = role };
 
 	if (!found.ifindex)
 		return cli_fail(cli, "Couldn't use device '%s': %s in this network namespace", name,
@@ -108,8 +108,50 @@ static int find_device(const struct cli *cli, const char *name, enum clatch_role
 			return 0;
 	if (targets->device_count == CLATCH_MAX_DEVICES)
 		return cli_fail(cli, "Too many devices: at most %d", CLATCH_MAX_DEVICES);
+	snprintf(found.name, sizeof(found.name), "%s", name);
 	targets->devices[targets->device_count++] = found;
 	return 0;
+}
+
+static int add_veths(const struct cli *cli, const struct veths *veths, struct targets *targets)
+{
+	int status = 0;
+
+	for (unsigned int i = 0; !status && i < veths->count; i++)
+		status = find_device(cli, veths->names[i], CLATCH_ROLE_VETH, targets);
+	return status;
+}
+
+/* Of a process by its number, of a container by its cgroup. */
+static int find_veth(const struct cli *cli, const char *what, const char *name,
+		     int (*find)(const char *root, const char *name, struct found *f),
+		     struct targets *targets)
+{
+	struct veths veths = {};
+	struct found f;
+	int err = find("", name, &f);
+
+	if (err)
+		return (err == -EINVAL ? cli_usage : cli_fail)(
+			cli, "Couldn't find the veth of %s '%s': %s", what, name, f.why);
+	err = find == find_pid ? veths_of_process(name, &veths) : veths_of_cgroup(f.path, &veths);
+	if (err)
+		return cli_fail(cli, "Couldn't find the veth of %s '%s': %s", what, name,
+				veths.why);
+	return add_veths(cli, &veths, targets);
+}
+
+static int find_veths(const struct cli *cli, const struct target_names *names,
+		      struct targets *targets)
+{
+	int status = 0;
+
+	for (size_t i = 0; !status && i < names->pids.count; i++)
+		status = find_veth(cli, "process", names->pids.items[i], find_pid, targets);
+	for (size_t i = 0; !status && i < names->containers.count; i++)
+		status = find_veth(cli, "container", names->containers.items[i], find_container,
+				   targets);
+	return status;
 }
 
 int targets_find_cgroups(const struct cli *cli, const struct target_names *names,
@@ -117,6 +159,7 @@ int targets_find_cgroups(const struct cli *cli, const struct target_names *names
 {
 	size_t count = names->cgroups.count + names->pids.count + names->units.count +
 		       names->containers.count;
+	bool behind = names->devices[CLATCH_ROLE_UPLINK].count; /* a gateway */
 	int status = 0;
 
 	*targets = (struct targets){
@@ -127,11 +170,11 @@ int targets_find_cgroups(const struct cli *cli, const struct target_names *names
 		return cli_fail(cli, "Out of memory");
 	for (size_t i = 0; !status && i < names->cgroups.count; i++)
 		status = find_cgroup(cli, names->cgroups.items[i], targets);
-	if (!status)
+	if (!status && !behind)
 		status = find_cgroups(cli, &names->pids, "process", find_pid, targets);
 	if (!status)
 		status = find_cgroups(cli, &names->units, "unit", find_unit, targets);
-	if (!status)
+	if (!status && !behind)
 		status =
 			find_cgroups(cli, &names->containers, "container", find_container, targets);
 	return status;
@@ -141,6 +184,8 @@ int targets_find(const struct cli *cli, const struct target_names *names, struct
 {
 	int status = targets_find_cgroups(cli, names, targets);
 
+	if (!status && names->devices[CLATCH_ROLE_UPLINK].count)
+		status = find_veths(cli, names, targets);
 	for (int role = 0; role < CLATCH_ROLES; role++)
 		for (size_t i = 0; !status && i < names->devices[role].count; i++)
 			status = find_device(cli, names->devices[role].items[i], role, targets);

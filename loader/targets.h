@@ -7,6 +7,7 @@
 #define CLATCH_TARGETS_H
 
 #include <clatch/meta.h>
+#include <net/if.h>
 #include "cli.h"
 
 struct target_names {
@@ -47,7 +48,7 @@ struct cgroup_target {
 };
 
 struct device_target {
-	const char *name;
+	char name[IFNAMSIZ];
 	unsigned int ifindex;
 	enum clatch_role role;
 };
@@ -60,7 +61,10 @@ struct targets {
 	size_t device_count;
 };
 
-/* Checks that all are there and can be guarded.  @targets is to be freed in any case. */
+/*
+ * Checks that all are there and can be guarded.  Where an uplink is named, processes and containers
+ * stand for their veths and not for their cgroups.  @targets is to be freed in any case.
+ */
 int targets_find(const struct cli *cli, const struct target_names *names, struct targets *targets);
 /* Cgroups alone: devices may be gone, or in another network namespace. */
 int targets_find_cgroups(const struct cli *cli, const struct target_names *names,

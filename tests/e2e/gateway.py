@@ -20,9 +20,12 @@ class Container:
     def __init__(self, lab, number):
         self.name, self.veth, self.host = f"{lab.name}-c{number}", f"vethc{number}", lab.a
         self.v4, self.v6 = f"10.7.{number}.2", f"fd00:7:{number}::2"
-        run("ip", "netns", "add", self.name)
+        self.make()
         self.fd = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
         self.plug(number)
+
+    def make(self):
+        run("ip", "netns", "add", self.name)
 
     def plug(self, number):
         self.host.ip(f"link add {self.veth} type veth peer name eth0 netns {self.name}",
@@ -53,11 +56,11 @@ def write(host, path, value):
 class GatewayLab(Lab):
     """The lab with two containers behind the guarded host."""
 
-    def __init__(self):
+    def __init__(self, make=Container):
         super().__init__()
         for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             write(self.a, path, "1")
-        self.containers = [Container(self, number) for number in (1, 2)]
+        self.containers = [make(self, number) for number in (1, 2)]
         for family, net in NETS.items():
             self.b.ip(f"route add {net} via {self.a.address(family)}")
 
@@ -130,12 +133,13 @@ class GatewayCase(Case):
     uplinks = ("a0",)
     attach_options = ()
     follow = True
+    container = Container
 
     @classmethod
     def setUpClass(cls):
         cls.stack = contextlib.ExitStack()
         cls.addClassCleanup(cls.stack.close)
-        cls.lab = cls.stack.enter_context(GatewayLab())
+        cls.lab = cls.stack.enter_context(GatewayLab(cls.container))
         cls.guard = cls.stack.enter_context(Guard(cls.lab, *cls.guard_options, dev=False,
                                                   cgroup=False, follow=cls.follow))
         cls.wire = Wire(cls.lab.a)

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from native import BPFFS, HOOKS, LOADER, PREFIX, Case, must, run, set_up_module
@@ -163,6 +164,57 @@ class Others(GuardedCase):
                 self.assertFalse(self.passes())
                 self.assertEqual(self.cgroup_programs(below), [])
                 self.foreign("detach", self.cgroup)
+
+
+class Veths(Case):
+    """Whose veth: of a process, in a network namespace that takes this one for its gateway."""
+
+    def setUp(self):
+        super().setUp()
+        self.inner = f"{self.netns}-in"
+        must("ip", "netns", "add", self.inner)
+        self.addCleanup(must, "ip", "netns", "del", self.inner)
+        # the indexes of the two ends, of which each namespace has one, are not the same
+        self.inside("ip", "link", "add", "v0", "index", "40", "type", "veth", "peer", "name", "v1",
+                    "index", "50", "netns", self.inner)
+        self.loader("load")  # warns that nothing is guarded
+
+    def sleeper(self, netns):
+        process = subprocess.Popen(["nsenter", f"--net=/run/netns/{netns}", "sleep", "infinity"])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        own = os.stat("/proc/self/ns/net").st_ino
+        until = time.monotonic() + 10  # nsenter takes a moment to be there
+        while os.stat(f"/proc/{process.pid}/ns/net").st_ino == own and time.monotonic() < until:
+            time.sleep(0.01)
+        return str(process.pid)
+
+    def test_of_a_process(self):
+        pid = self.sleeper(self.inner)
+        self.ok("attach", "--pid", pid, "--uplink", "c0")
+        status = self.status()
+        self.assertEqual((status["veths"], status["uplinks"], status["cgroups"]),
+                         (["v0"], ["c0"], []))
+
+    def test_another_device_of_that_index(self):
+        """The veth's other end is in a third namespace; here its index is another veth's."""
+        self.inside("ip", "link", "del", "v0")
+        third = f"{self.netns}-3"
+        must("ip", "netns", "add", third)
+        self.addCleanup(must, "ip", "netns", "del", third)
+        must("ip", "-n", third, "link", "add", "v0", "index", "40", "type", "veth", "peer", "name",
+             "v1", "index", "50", "netns", self.inner)
+        self.inside("ip", "link", "add", "w0", "index", "40", "type", "veth", "peer", "w1")
+        self.fails(1, "no veth in this network namespace", "attach", "--pid",
+                   self.sleeper(self.inner), "--uplink", "c0")
+
+    def test_what_is_not_found(self):
+        self.fails(1, "guard it without --uplink", "attach", "--pid", self.sleeper(self.netns),
+                   "--uplink", "c0")
+        self.fails(2, "not the number of a process", "attach", "--pid", "x", "--uplink", "c0")
+        self.fails(1, "Couldn't find the veth of container 'none-such'", "attach", "--container",
+                   "none-such", "--uplink", "c0")
+        self.assertEqual(self.status()["uplinks"], [])
 
 
 class Hook(Case):
