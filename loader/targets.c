@@ -122,23 +122,33 @@ static int add_veths(const struct cli *cli, const struct veths *veths, struct ta
 	return status;
 }
 
-/* Of a process by its number, of a container by its cgroup. */
-static int find_veth(const struct cli *cli, const char *what, const char *name,
-		     int (*find)(const char *root, const char *name, struct found *f),
-		     struct targets *targets)
+static int say_no_veth(const struct cli *cli, const char *what, const char *name, int err,
+		       const char *why)
 {
-	struct veths veths = {};
+	return (err == -EINVAL ? cli_usage : cli_fail)(cli, "Couldn't find the veth of %s '%s': %s",
+						       what, name, why);
+}
+
+static int find_veth_of_process(const struct cli *cli, const char *pid, struct targets *targets)
+{
+	struct veths veths;
+	int err = veths_of_process(pid, &veths);
+
+	return err ? say_no_veth(cli, "process", pid, err, veths.why)
+		   : add_veths(cli, &veths, targets);
+}
+
+static int find_veth_of_container(const struct cli *cli, const char *name, struct targets *targets)
+{
+	struct veths veths;
 	struct found f;
-	int err = find("", name, &f);
+	int err = find_container("", name, &f);
 
 	if (err)
-		return (err == -EINVAL ? cli_usage : cli_fail)(
-			cli, "Couldn't find the veth of %s '%s': %s", what, name, f.why);
-	err = find == find_pid ? veths_of_process(name, &veths) : veths_of_cgroup(f.path, &veths);
-	if (err)
-		return cli_fail(cli, "Couldn't find the veth of %s '%s': %s", what, name,
-				veths.why);
-	return add_veths(cli, &veths, targets);
+		return say_no_veth(cli, "container", name, err, f.why);
+	err = veths_of_cgroup(f.path, &veths);
+	return err ? say_no_veth(cli, "container", name, err, veths.why)
+		   : add_veths(cli, &veths, targets);
 }
 
 static int find_veths(const struct cli *cli, const struct target_names *names,
@@ -147,10 +157,9 @@ static int find_veths(const struct cli *cli, const struct target_names *names,
 	int status = 0;
 
 	for (size_t i = 0; !status && i < names->pids.count; i++)
-		status = find_veth(cli, "process", names->pids.items[i], find_pid, targets);
+		status = find_veth_of_process(cli, names->pids.items[i], targets);
 	for (size_t i = 0; !status && i < names->containers.count; i++)
-		status = find_veth(cli, "container", names->containers.items[i], find_container,
-				   targets);
+		status = find_veth_of_container(cli, names->containers.items[i], targets);
 	return status;
 }
 

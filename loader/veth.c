@@ -138,6 +138,8 @@ int veths_of_process(const char *pid, struct veths *v)
 	int err;
 
 	*v = (struct veths){};
+	if (!*pid || strlen(pid) > 10 || pid[strspn(pid, "0123456789")] || *pid == '0')
+		return fail(v, -EINVAL, "'%.32s' is not the number of a process", pid);
 	snprintf(path, sizeof(path), "/proc/%s/ns/net", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

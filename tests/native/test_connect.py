@@ -38,12 +38,12 @@ class ConnectCase(SharedCase):
         super().setUp()
         self.wire = self.capture()
 
-    def only_audit(self):
+    def only_audit(self, rules=RULE):
         """Guarded by another instance, which drops nothing."""
         self.ok("detach", "--cgroup", self.cgroup)
         other = self.dir + "-audit"
         self.addCleanup(self.loader, "unload", bpffs=other)
-        self.ok("load", "--cgroup", self.cgroup, "--audit", "--policy", self.file(RULE),
+        self.ok("load", "--cgroup", self.cgroup, "--audit", "--policy", self.file(rules),
                 bpffs=other)
 
     def capture(self):

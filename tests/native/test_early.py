@@ -56,10 +56,19 @@ class Reported(ConnectCase):
 
     def setUp(self):
         super().setUp()
-        self.put_in_force(RULE)
+        self.own_instance()
         self.monitor = Monitor(self.dir)
         self.addCleanup(self.monitor.close)
         test_close.Closing.wait_for_reader(self.monitor.process)
+
+    def own_instance(self):
+        """As what other tests caused is counted, and merged with what this one does."""
+        self.ok("detach", "--cgroup", self.cgroup)
+        own = self.dir + "-own"
+        self.addCleanup(self.loader, "unload", bpffs=own)
+        self.addCleanup(setattr, self, "dir", self.dir)
+        self.dir = own
+        self.ok("load", "--cgroup", self.cgroup, "--policy", self.file(RULE))
 
     def counter(self, reason):
         return self.status()["counters"][reason]
@@ -117,10 +126,7 @@ class Reported(ConnectCase):
 
     def test_audit_to_another(self):
         """What passes as its connection does is told all the same."""
-        self.monitor.close()
-        self.ok("unload")
-        self.load("--audit", "--policy", self.file("[rule strict]\nremote-port = 7000\n"
-                                                   "require = ipsec\n"))
+        self.only_audit("[rule strict]\nremote-port = 7000\nrequire = ipsec\n")
         one = self.socket("udp")
         one.connect((self.PEER, 7001))
         one.sendto(b"x", (self.PEER, 7000))

@@ -163,8 +163,8 @@ class Concepts(unittest.TestCase):
         for title, table in [("STATES", "states"), ("CAUSES", "causes"), ("REASONS", "reasons"),
                              ("VERDICTS", "verdicts"), ("EVENTS", "events")]:
             with self.subTest(table=table):
-                self.assertEqual(set(entries(section(text, title))) & names_in_code(table),
-                                 names_in_code(table))
+                shown = names_in_code(table) - {"asked"}  # an event for `run` alone
+                self.assertEqual(set(entries(section(text, title))) & shown, shown)
         for end in names_in_code("ends"):
             self.assertIn(end, entries(section(text, "EVENTS"))["closed"])
 

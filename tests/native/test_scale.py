@@ -106,7 +106,7 @@ class Judge(Case):
             keys.append(struct.pack(TUPLE, cookie, v4(self.own), v4(peer), 40000, 5000, 6))
             values.append(struct.pack(HEAD, number + 1, 10 ** 9, 10 ** 9, 0, 0, NO_RULE,
                                       ESTABLISHED, 0, 0) + side(peer, self.own) +
-                          side(self.own, peer) + struct.pack(TAIL, 0, 0))
+                          side(self.own, peer) + struct.pack(TAIL, 0, 0, 0, 0))
         update_all(latches, b"".join(keys), b"".join(values), LATCHES)
 
     def broken(self, count, change):

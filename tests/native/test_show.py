@@ -60,7 +60,7 @@ class Shown(Case):
         self.fill()
         status = self.status()
         self.assertEqual([status[k] for k in ("latches", "listeners", "broken")], [3, 2, 1])
-        self.assertEqual(list(status)[5:8], ["latches", "listeners", "broken"])
+        self.assertEqual(list(status)[7:10], ["latches", "listeners", "broken"])
         text = self.ok("status")
         self.assertRegex(text, r"(?m)^latches +3 of at most 65536, 1 broken$")
         self.assertRegex(text, r"(?m)^listeners +2$")
