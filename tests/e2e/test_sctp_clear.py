@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from lab import wait_for
-from test_sctp import BASE, SctpCase
+from sctp import BASE, SctpCase
 
 
 class CookieEcho(SctpCase):
