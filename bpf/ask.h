@@ -5,6 +5,7 @@
 
 #include "connect.h"
 #include "listener.h"
+#include "sctp.h"
 #include <clatch.h>
 
 #define EINVAL 22 /* asm/errno.h */
@@ -30,6 +31,17 @@ static __always_inline struct request *request_make(struct bpf_sockopt *ctx)
 	return r;
 }
 
+/* SCTP's state does not tell: a socket may have any number of associations. */
+static __always_inline bool has_associations(__u64 address)
+{
+	struct sctp_walk w = {};
+
+	if (!bpf_core_type_exists(struct sctp_association))
+		return false;
+	sctp_walk_begin(&w, address);
+	return w.node && w.node != w.head;
+}
+
 /* Is it too late, as the socket has begun?  UDP's has at the first packet. */
 static __always_inline bool has_begun(struct bpf_sockopt *ctx, __u64 address)
 {
@@ -37,6 +49,8 @@ static __always_inline bool has_begun(struct bpf_sockopt *ctx, __u64 address)
 	struct udp_socket *own;
 
 	if (!sk)
+		return true;
+	if (sk->protocol == IPPROTO_SCTP && has_associations(address))
 		return true;
 	if (sk->protocol != IPPROTO_UDP)
 		return kread(kcast(struct sock_common, address), skc_state) != BPF_TCP_CLOSE;
@@ -195,8 +209,8 @@ static __always_inline int ask_disposition(struct bpf_sockopt *ctx, __u64 addres
 
 struct cgroup_search {
 	__u64 at;
-	__u32 generation;
-	__u32 found;
+	__u64 found; /* its id */
+	__u64 generation;
 };
 
 static long cgroup_step(__u32 index, struct cgroup_search *s)
@@ -210,15 +224,15 @@ static long cgroup_step(__u32 index, struct cgroup_search *s)
 	kn = kread(kcast(struct cgroup, s->at), kn);
 	key.cgroup = kread(kn, id);
 	if (bpf_map_lookup_elem(&clatch_may_turn_off, &key)) {
-		s->found = 1;
+		s->found = key.cgroup;
 		return 1;
 	}
 	s->at = (__u64)kread(kcast(struct cgroup, s->at), self.parent);
 	return 0;
 }
 
-/* Does the policy name the cgroup of the socket, or one around it? */
-static __noinline bool may_turn_off(__u64 address)
+/* The id of the cgroup of the socket, or of one around it, that the policy names; 0 = none. */
+static __noinline __u64 may_turn_off(__u64 address)
 {
 	struct cgroup_search s = { .generation = policy_in_force().generation };
 
@@ -232,16 +246,19 @@ static __always_inline int ask_off(struct bpf_sockopt *ctx, __u64 address)
 {
 	__u32 *off = ctx->optval;
 	struct request *r;
+	__u64 by;
 
 	if ((void *)(off + 1) > ctx->optval_end || ctx->optlen != sizeof(*off) || *off > 1)
 		return EINVAL;
 	if (has_begun(ctx, address))
 		return EISCONN;
-	if (*off && !may_turn_off(address))
+	by = *off ? may_turn_off(address) : 0;
+	if (*off && !by)
 		return EACCES;
 	r = request_make(ctx);
 	if (!r)
 		return ENOMEM;
+	r->off_by = by;
 	r->now.off = *off;
 	if (*off)
 		r->now.require = r->now.mode = r->now.min_key_bits = r->now.peer_id[0] = 0;

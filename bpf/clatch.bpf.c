@@ -63,7 +63,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 			latch_end_in(l, LARVAL_TIME); /* repeated */
 		return ingress_verdict(socket_hold(ctx, l, sk, &f, CLATCH_IN));
 	}
-	if (!f.sas.count && clear_refused(ctx, sk, &p, &f.tuple))
+	if (!f.sas.count && clear_refused(ctx, sk, &f.tuple))
 		return ingress_verdict(unwatched(&f, CLATCH_CLEAR, true));
 	if (!f.sas.count || !begins(sk, &p))
 		return ingress_verdict(sk->protocol == IPPROTO_UDP && f.sas.count

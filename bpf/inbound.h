@@ -16,13 +16,16 @@ static __always_inline bool begins(struct bpf_sock *sk, const struct packet *p)
 	return (sk->state != BPF_TCP_LISTEN || is_syn(p)) && sk->state != BPF_TCP_CLOSE;
 }
 
-/* In clear and without a latch: UDP, or a SYN, of a connection that must be protected. */
+/*
+ * In clear and without a latch: UDP, or what comes to a listener, of a connection that must be
+ * protected.  Not a SYN alone: an ACK ends a handshake that began before the rule, or has a SYN cookie.
+ */
 static __always_inline bool clear_refused(struct __sk_buff *ctx, struct bpf_sock *sk,
-					  const struct packet *p, const struct clatch_tuple *tuple)
+					  const struct clatch_tuple *tuple)
 {
 	if (sk->protocol == IPPROTO_UDP)
 		return udp_must(ctx, sk, tuple);
-	return sk->state == BPF_TCP_LISTEN && is_syn(p) && packet_must(ctx, tuple);
+	return sk->state == BPF_TCP_LISTEN && packet_must(ctx, tuple);
 }
 
 /* The same for SCTP, whose packets' headers alone tell the pair. */

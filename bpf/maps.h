@@ -282,6 +282,7 @@ struct request {
 	struct clatch_demand
 		tried; /* by the option that is just being set, under the socket's lock */
 	__u64 made; /* 1 = reset_after is set */
+	__u64 off_by; /* the cgroup by which now.off was allowed */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -13,10 +13,22 @@
 #define XFRM_POLICY_ALLOW 0 /* linux/xfrm.h */
 #define XFRM_POLICY_OUT 1
 
+/* Protection that is turned off is turned on again by a policy that does not allow it any more. */
+static __noinline void request_recheck(struct request *r)
+{
+	struct clatch_may_turn_off key = { .cgroup = r->off_by,
+					   .generation = policy_in_force().generation };
+
+	if (!bpf_map_lookup_elem(&clatch_may_turn_off, &key))
+		r->now.off = 0;
+}
+
 /* What its program asked for, or NULL; @sk is a socket in any of a helper's types. */
 #define request_of(sk)                                                                             \
 	({                                                                                         \
 		struct request *request_ = bpf_sk_storage_get(&clatch_requests, sk, NULL, 0);      \
+		if (request_ && request_->now.off)                                                 \
+			request_recheck(request_);                                                 \
 		request_ ? &request_->now : NULL;                                                  \
 	})
 

@@ -4,14 +4,20 @@
 import contextlib
 import hashlib
 import os
+import pathlib
 import socket
 import subprocess
+import sys
 import types
 import unittest
 
 import ike
 from case import Case
 from lab import Guard, wait_for
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "program"))
+
+import options as o  # noqa: E402
 
 
 def openssl(*words, data=None):
@@ -51,7 +57,7 @@ class CertificateCase(Case):
 
     @contextlib.contextmanager
     def connected(self):
-        """A connection whose two sockets are both guarded; its port."""
+        """A connection whose two sockets are both guarded; its port, and our socket."""
         with self.lab.guarded(self.far.cgroup):
             listener = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.bind((self.lab.b.v4, 0))
@@ -65,7 +71,7 @@ class CertificateCase(Case):
         server.recv(5)
         server.sendall(b"hello")
         client.recv(5)
-        yield listener.getsockname()[1]
+        yield listener.getsockname()[1], client
         for sock in client, server, listener:
             sock.close()
 
@@ -91,8 +97,11 @@ class Certificates(CertificateCase):
         guards = self.guard_both(own, peer)
         if not before:
             peer.initiate()
-        with self.connected() as port:
+        with self.connected() as (port, sock):
             near, far = (self.wait_shown(g, port, "channel_binding") for g in guards)
+            said = o.inquire(sock)
+            self.assertTrue(said.flags & o.BINDING)
+            self.assertEqual(bytes(said.binding).hex(), near["channel_binding"])
         certificate, public = fingerprints(peer.certificate)
         shown = near["certificate"]
         self.assertEqual((shown["subject"], shown["issuer"]),

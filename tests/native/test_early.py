@@ -15,7 +15,7 @@ import threading
 import unittest
 
 from guarded import MAY_PROTECT
-from native import HERE, LOADER, set_up_module
+from native import HERE, LOADER, must, set_up_module
 import test_close
 from test_close import netns_of
 from test_connect import BYPASS, IP_XFRM_POLICY, RULE, ConnectCase
@@ -131,6 +131,38 @@ class Reported(ConnectCase):
         one.connect((self.PEER, 7001))
         one.sendto(b"x", (self.PEER, 7000))
         self.assertEqual(self.seen(), [17])
+
+
+class Handshake(ConnectCase):
+    """A handshake in clear that began before its rule does not end under it."""
+
+    HELD = ("table inet held { chain out { type filter hook output priority 0; "
+            "tcp flags & (syn | ack) == ack drop; }; }")
+
+    def in_peer(self, *words):
+        must("nsenter", f"--net=/run/netns/{self.peer}", *words)
+
+    def check(self, cookies):
+        self.inside("sysctl", "-q", f"net.ipv4.tcp_syncookies={cookies}")
+        server = self.socket(bind=(self.OWN, 0))
+        server.listen()
+        self.in_peer("nft", self.HELD)
+        with netns_of(self.peer):
+            client = socket.create_connection(server.getsockname(), 5)
+        self.addCleanup(client.close)
+        self.put_in_force(RULE)
+        self.in_peer("nft", "delete", "table", "inet", "held")
+        before = self.status()["counters"]["clear"]
+        client.send(b"in clear")
+        server.settimeout(0.5)
+        self.assertRaises(TimeoutError, server.accept)
+        self.assertGreater(self.status()["counters"]["clear"], before)
+
+    def test_half_open(self):
+        self.check(0)
+
+    def test_syn_cookie(self):
+        self.check(2)  # always
 
 
 class Another(ConnectCase):

@@ -460,6 +460,32 @@ class Off(OptionCase):
         self.put_in_force("")
         self.assert_error(errno.EACCES, o.turn_off, self.socket())
 
+    def test_permission_taken_back(self):
+        """Sockets that are off already are under the rules again, and so is what they accept."""
+        every = "[rule every]\nrequire = ipsec\n"
+        allowed = f"[clatch]\nmay-turn-off = {self.cgroup}\n"
+        self.put_in_force(allowed + every)
+        with netns_of(self.peer):
+            receiver, client = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+        receiver.bind((self.PEER, 0))
+        one, listener = self.socket("udp"), self.socket()
+        for sock in receiver, client:
+            self.addCleanup(sock.close)
+        for sock in one, listener:
+            o.turn_off(sock)
+        one.connect(receiver.getsockname())
+        one.send(b"x")
+        listener.bind((self.OWN, 0))
+        listener.listen()
+        self.put_in_force(f"{allowed}[rule other]\nproto = sctp\nrequire = esp\n{every}")
+        one.send(b"still allowed")
+        self.assertEqual(one.getsockopt(o.SOL_CLATCH, o.OFF), 1)
+        self.put_in_force(every)
+        self.assert_error(errno.EPERM, one.send, b"x")
+        self.assertEqual(one.getsockopt(o.SOL_CLATCH, o.OFF), 0)
+        client.settimeout(0.5)
+        self.assertRaises(TimeoutError, client.connect, listener.getsockname())
+
     def test_no_cgroup(self):
         self.put_in_force(f"[clatch]\nmay-turn-off = {self.cgroup}\n")
         self.fails(1, "may-turn-off names '/nowhere', which is no cgroup", "policy", "load",
