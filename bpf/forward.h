@@ -90,8 +90,9 @@ static __noinline void forward_delete(const struct clatch_tuple *tuple, __u32 nu
 static int forward_still(void *map, struct clatch_tuple *tuple, struct forward *fw)
 {
 	struct clatch_tuple copy = *tuple;
-	__u64 allowed = still_ns(fw->stage);
-	__u64 still = bpf_ktime_get_boot_ns() - fw->last_ns;
+	__s64 allowed = still_ns(fw->stage);
+	/* less than nothing where a packet comes meanwhile */
+	__s64 still = bpf_ktime_get_boot_ns() - fw->last_ns;
 
 	(void)map;
 	if (still < allowed) {
@@ -109,8 +110,9 @@ static __always_inline void forward_stage(struct forward *fw, enum clatch_stage 
 {
 	if (fw->stage == stage)
 		return;
-	fw->stage = stage;
-	bpf_timer_start(&fw->still, still_ns(stage), 0);
+	/* Another CPU may not have made the timer yet: then the next packet does this. */
+	if (!bpf_timer_start(&fw->still, still_ns(stage), 0))
+		fw->stage = stage;
 }
 
 /* A number that no other connection has; 0 where there is none to be had. */

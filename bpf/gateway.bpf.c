@@ -61,22 +61,38 @@ int clatch_gw_to(struct __sk_buff *ctx)
 	return tc_verdict(verdict);
 }
 
+/* What left as IP and is not any more (MPLS): nothing protects it. */
+static __noinline enum clatch_verdict leave_otherwise(struct __sk_buff *ctx, __u32 what)
+{
+	struct clatch_tuple *own = what == CLATCH_CARRIES_NUMBER ? carried_tuple(ctx) : NULL;
+
+	if (what == CLATCH_CARRIES_NOTHING || (own && !bpf_map_lookup_elem(&clatch_latches, own)))
+		return CLATCH_PASS;
+	return unreadable();
+}
+
 SEC("tc")
 int clatch_gw_out(struct __sk_buff *ctx)
 {
-	__u32 what = carried(ctx);
 	struct clatch_tuple *own;
+	__u32 what;
 	enum clatch_verdict verdict;
 	struct packet p;
 	struct flow f;
 
-	if (!is_ip(ctx) || to_xfrm_interface(kskb(ctx)))
-		return TC_ACT_UNSPEC;
+	if (to_xfrm_interface(kskb(ctx)))
+		return TC_ACT_UNSPEC; /* its ESP is judged, at the next uplink */
+	what = carried(ctx);
+	if (!is_ip(ctx))
+		return tc_verdict(leave_otherwise(ctx, what));
 	if (!tc_parse(ctx, &p, &f, CLATCH_OUT))
 		p.proto = 0; /* headers cut off: judged as clear */
 	own = what == CLATCH_CARRIES_NUMBER ? carried_tuple(ctx) : NULL;
 	if (what != CLATCH_CARRIES_NOTHING && !p.proto && fragment_of_ipsec(ctx))
 		return TC_ACT_UNSPEC;
+	/* Its hash was changed on the way: whose it is cannot be told any more. */
+	if (what == CLATCH_CARRIES_NUMBER && !own)
+		return tc_verdict(unreadable());
 	if (own)
 		sas_at_uplink(ctx, &f, &p, own);
 	if (own && f.sas.count && p.proto == IPPROTO_UDP)

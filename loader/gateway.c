@@ -18,6 +18,7 @@
 static const struct clatch_gateway defaults = {
 	.mark_mask = CLATCH_DEFAULT_MARK_MASK,
 	.still_ns = {
+		[CLATCH_STAGE_NEW] = 130 * SECOND,
 		[CLATCH_STAGE_OPENING] = 130 * SECOND, /* the slowest repeat of a SYN: 64 s */
 		[CLATCH_STAGE_OPEN] = 5 * 24 * HOUR, /* as netfilter's */
 		[CLATCH_STAGE_ENDED] = 60 * SECOND, /* TIME_WAIT */

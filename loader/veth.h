@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The host's ends of the veths of a container that is in a network namespace of its own: each device
- * here whose other end is there, which either side's netlink has to confirm.
+ * The host's ends of the veths of a container that is in a network namespace of its own: each veth
+ * here whose other end is there, as the kernel tells.
  */
 #ifndef CLATCH_VETH_H
 #define CLATCH_VETH_H
@@ -17,7 +17,7 @@ struct veths {
 };
 
 /*
- * Of the namespace of process @pid, or of the first process found in the cgroup at @path or below.
+ * Of the namespace of process @pid, or of those of all processes in the cgroup at @path and below.
  * 0 and at least one, or -errno and why.
  */
 int veths_of_process(const char *pid, struct veths *v);

@@ -31,7 +31,7 @@ enum clatch_carried {
 struct clatch_gateway {
 	__u32 mark_mask; /* two neighbouring bits */
 	__u32 pad;
-	__u64 still_ns[CLATCH_STAGES]; /* by stage; of NEW none */
+	__u64 still_ns[CLATCH_STAGES]; /* by stage */
 };
 
 _Static_assert(sizeof(struct clatch_gateway) == 56, "layout shared with pinned maps");

@@ -116,21 +116,43 @@ class Forward(GatewayCase):
         self.assertEqual(connection.receive(connection.b, 16), b"must not be seen")
         self.assertEqual(latch["out"]["sa"][0]["encap"] is None, False)
 
-    def test_xfrm_interface(self):
-        """Route-based: what carries the number goes through another device first."""
-        tunnel = Tunnel(if_id=5)
+    def route_based(self):
         self.addCleanup(self.to_wire)
         for host, net, source in ((self.lab.a, self.lab.b.net4, self.lab.a.inner4),
                                   (self.lab.b, "10.7.0.0/16", self.lab.b.inner4)):
             host.ip(f"link add ipsec0 type xfrm dev {host.dev} if_id 5", "link set ipsec0 up",
                     f"route replace {net} dev ipsec0 src {source}")
-        connection, latch = self.latched(tunnel)
+
+    def test_xfrm_interface(self):
+        """Route-based: what carries the number goes through another device first."""
+        self.route_based()
+        connection, latch = self.latched(Tunnel(if_id=5))
         self.assertEqual(latch["out"]["sa"][0]["if_id"], 5)
         self.to_wire()
         connection.a.send(b"must not be seen")
         self.guard.wait_event(event="violation", latch=latch["id"], direction="out",
                               reason="clear", verdict="drop")
         self.assert_nothing_in_clear(connection)
+
+    def test_xfrm_interface_as_an_uplink(self):
+        """It is not where packets leave; the device below it is, and compares."""
+        self.route_based()
+        self.guard.loader("attach", "--uplink", "ipsec0")
+        self.addCleanup(self.guard.loader, "detach", "--gone")
+        self.addCleanup(self.to_wire)
+        self.refused(Tunnel(if_id=5), Tunnel(if_id=5, reqid=9), "tcp", "reqid")
+
+    def test_mpls(self):
+        """Not IP any more where it leaves, and in clear."""
+        connection, _ = self.latched()
+        ipsec.flush_policies(self.lab.a, self.lab.b)
+        self.lab.a.ip(f"route replace {self.lab.b.net4} encap mpls 100 via inet {self.lab.b.v4} "
+                      f"dev {self.lab.a.dev}")
+        self.addCleanup(self.lab.a.ip, f"route replace {self.lab.b.net4} via {self.lab.b.v4}")
+        before = self.clear_refused()
+        connection.a.send(b"must not be seen")
+        self.wait_refused(before, "clear")
+        self.assertFalse(self.wire.seen(b"must not be seen"))
 
     def to_wire(self):
         for host, net, other in ((self.lab.a, self.lab.b.net4, self.lab.b),
