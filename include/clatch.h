@@ -58,7 +58,7 @@ enum clatch_socket_option {
 	 * "" = not known, or not latched.  EINVAL: less room than CLATCH_IDENTITY_SIZE.
 	 */
 	CLATCH_SO_LOCAL_ID = 5,
-	CLATCH_SO_PEER_ID = 6,
+	CLATCH_SO_PEER_ID = 6
 };
 
 /* Protection: each demands what it names, and never less than IPsec. */
@@ -67,14 +67,10 @@ enum clatch_protection {
 	CLATCH_PROTECTED, /* any SA */
 	CLATCH_ESP,
 	CLATCH_AH,
-	CLATCH_ENCRYPTED, /* ESP, and with more than null encryption */
+	CLATCH_ENCRYPTED /* ESP, and with more than null encryption */
 };
 
-enum clatch_mode {
-	CLATCH_ANY_MODE,
-	CLATCH_TRANSPORT,
-	CLATCH_TUNNEL,
-};
+enum clatch_mode { CLATCH_ANY_MODE, CLATCH_TRANSPORT, CLATCH_TUNNEL };
 
 #define CLATCH_PEER_ID_SIZE 128
 
@@ -92,7 +88,7 @@ enum clatch_action {
 	CLATCH_DEFAULT, /* as the policy says */
 	CLATCH_HOLD, /* wait, for ever, until it is whole again */
 	CLATCH_RESET, /* end the connection at once */
-	CLATCH_RESET_AFTER, /* … if it is still broken after so many milliseconds */
+	CLATCH_RESET_AFTER /* … if it is still broken after so many milliseconds */
 };
 
 /* Carried out by the daemon, `clatch-loader run`. */
@@ -108,7 +104,7 @@ enum clatch_latch_state { /* RFC 5660, 2.3 */
 			  CLATCH_STATE_LARVAL, /* not yet protected both ways */
 			  CLATCH_STATE_ESTABLISHED,
 			  CLATCH_STATE_BROKEN, /* nothing is sent or received: see causes */
-			  CLATCH_STATE_CLOSED,
+			  CLATCH_STATE_CLOSED
 };
 
 enum clatch_inquiry_flag {
@@ -116,7 +112,7 @@ enum clatch_inquiry_flag {
 	CLATCH_IS_ADOPTED = 2, /* it was under way before it was latched */
 	CLATCH_IS_DEMANDED = 4, /* a rule or the program demands protection */
 	CLATCH_IS_AUDIT = 8, /* nothing is enforced: what would be dropped passes */
-	CLATCH_HAS_BINDING = 16,
+	CLATCH_HAS_BINDING = 16
 };
 
 enum clatch_broken_cause { /* bits */
@@ -125,13 +121,13 @@ enum clatch_broken_cause { /* bits */
 				   2, /* … under an SA that is not as latched */
 			   CLATCH_BROKEN_POLICY = 4, /* the SPD was changed */
 			   CLATCH_BROKEN_SA = 8, /* a conflicting SA could be used */
-			   CLATCH_BROKEN_DEAD_PEER = 16, /* for good */
+			   CLATCH_BROKEN_DEAD_PEER = 16 /* for good */
 };
 
 enum clatch_sa_flag {
 	CLATCH_SA_AEAD = 1, /* encryption names an AEAD, which authenticates as well */
 	CLATCH_SA_ESN = 2,
-	CLATCH_SA_REPLAY = 4, /* replays are detected */
+	CLATCH_SA_REPLAY = 4 /* replays are detected */
 };
 
 /* The parameters of one SA, which its successors share. */

@@ -60,7 +60,13 @@ class GatewayLab(Lab):
         super().__init__()
         for path in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
             write(self.a, path, "1")
-        self.containers = [make(self, number) for number in (1, 2)]
+        self.containers = []
+        try:
+            for number in (1, 2):
+                self.containers.append(make(self, number))
+        except BaseException:
+            self.close()
+            raise
         for family, net in NETS.items():
             self.b.ip(f"route add {net} via {self.a.address(family)}")
 

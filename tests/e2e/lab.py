@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 
-LOADER = os.environ.get("CLATCH_LOADER", "build/clatch-loader")
+LOADER = os.path.abspath(os.environ.get("CLATCH_LOADER", "build/clatch-loader"))
 WAIT = 20.0  # seconds: emulated machines are slow; every wait ends at its event
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 3
