@@ -49,6 +49,10 @@ class Handshake(test_early.Handshake):
     pass
 
 
+class Mptcp(test_early.Mptcp):
+    pass
+
+
 class FirstMatch(test_policy.InForce):
     """What rules do on this kernel; what policy files are does not differ."""
 

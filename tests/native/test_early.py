@@ -133,6 +133,40 @@ class Reported(ConnectCase):
         self.assertEqual(self.seen(), [17])
 
 
+class Mptcp(ConnectCase):
+    """Its subflows are TCP connections, and under the same rules."""
+
+    def mptcp(self):
+        one = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)
+        self.addCleanup(one.close)
+        one.settimeout(0.5)
+        return one
+
+    def test_client(self):
+        server = self.listener()
+        with self.guarded():
+            before, after = self.mptcp(), self.mptcp()
+        before.connect(server.getsockname())  # so that it is the rule that refuses the other
+        self.assertIn(6, self.seen())
+        self.put_in_force(RULE)
+        self.assertRaises(OSError, after.connect, server.getsockname())
+        self.assertEqual(self.seen(), [])
+
+    def test_server(self):
+        with self.guarded():
+            server = self.mptcp()
+        server.bind((self.OWN, 0))
+        server.listen()
+        self.put_in_force(RULE)
+        for make in self.mptcp, socket.socket:
+            with netns_of(self.peer):
+                client = make()
+            self.addCleanup(client.close)
+            client.settimeout(0.5)
+            self.assertRaises(TimeoutError, client.connect, server.getsockname())
+        self.assertRaises(TimeoutError, server.accept)
+
+
 class Handshake(ConnectCase):
     """A handshake in clear that began before its rule does not end under it."""
 
