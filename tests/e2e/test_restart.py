@@ -190,7 +190,7 @@ class Reconcile(RestartCase):
         key = struct.pack("<Q16s16sHHI", self.lab.a.netns_cookie(), self.mapped(local[0]),
                           self.mapped(remote[0]), local[1], remote[1], proto)
         head = struct.pack("<QQQQQIIII", number, 10 ** 9, 10 ** 9, 77, 0, NO_RULE, state, 0, 0)
-        self.guard.update("clatch_latches", key, head + bytes(432 - len(head)))
+        self.guard.update("clatch_latches", key, head + bytes(440 - len(head)))
 
     @staticmethod
     def mapped(addr):
