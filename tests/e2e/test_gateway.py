@@ -6,7 +6,7 @@ import dataclasses
 import socket
 
 import ipsec
-from case import LAST, NEXT, OTHER
+from case import FIRST, LAST, NEXT, OTHER
 from gateway import GatewayCase, Tunnel
 from lab import Wire, wait_for
 
@@ -95,6 +95,33 @@ class Forward(GatewayCase):
 
     def test_other_algorithms(self):
         self.refused(Tunnel(), Tunnel(suite=ipsec.CBC), "tcp", "aead")
+
+    def tell(self, spis, peer):
+        """Whose SAs these are."""
+        for spi, host in zip(spis, (self.lab.b, self.lab.a)):
+            self.guard.loader("identity", "add", "--spi", hex(spi), "--dst", host.v4,
+                              "--peer-id", peer)
+
+    def test_another_identity(self):
+        """The same reqid and algorithms: only who it is tells the other peer from the first."""
+        connection, latch = self.latched()
+        self.tell(FIRST, "db1.example")
+        wait_for("the latch to learn its peer",
+                 lambda: self.guard.latch(connection)["peer_id"] == "db1.example")
+        ipsec.flush(self.lab.a, self.lab.b)
+        Tunnel().install(self.lab, OTHER)
+        self.tell(OTHER, "web7.example")
+        self.send_both(connection)
+        for direction in ("out", "in"):
+            self.guard.wait_event(event="violation", latch=latch["id"], verdict="drop",
+                                  direction=direction, reason="peer-id")
+        self.assertNotIn(OTHER[0], self.wire.spis())
+        self.assertFalse(connection.readable(connection.a, 0))
+        ipsec.flush(self.lab.a, self.lab.b)
+        Tunnel().install(self.lab, LAST)
+        self.tell(LAST, "db1.example")
+        self.assertEqual(connection.receive(connection.b, 16), b"must not be seen")
+        self.assertEqual(connection.receive(connection.a, 16), b"must not be seen")
 
     def test_a_packet_in_clear_from_outside(self):
         """Whatever the peer says in clear on a latched 5-tuple does not reach the container."""
