@@ -50,15 +50,15 @@ verified_once int event_send(struct clatch_event *e)
 	return 0;
 }
 
+#define REPORT_GONE (1ULL << 63) /* of repeats: it is being deleted, and counts no more */
+
 static int report_second(void *map, struct report_key *key, struct report *r)
 {
-	__u64 repeats = __sync_lock_test_and_set(&r->repeats, 0);
-
-	if (!repeats) {
+	if (!__sync_val_compare_and_swap(&r->repeats, 0, REPORT_GONE)) {
 		bpf_map_delete_elem(map, key);
 		return 0;
 	}
-	r->event.count = repeats;
+	r->event.count = __sync_lock_test_and_set(&r->repeats, 0);
 	event_send(&r->event);
 	bpf_timer_start(&r->second, SECOND, 0);
 	return 0;
@@ -244,6 +244,43 @@ verified_once int event_fill(struct clatch_event *e, const struct clatch_tuple *
 	return 0;
 }
 
+/* Violations are merged with their like; any other event is one of a kind, and has its own key. */
+static __always_inline void report_key(struct report_key *key, const struct clatch_tuple *tuple,
+				       const struct what *w)
+{
+	key->type = w->type;
+	if (w->type != CLATCH_EV_VIOLATION) {
+		key->latch = bpf_ktime_get_boot_ns();
+		key->port = bpf_get_smp_processor_id();
+		return;
+	}
+	key->latch = w->latch;
+	key->direction = w->direction;
+	key->reason = w->reason;
+	key->verdict = w->verdict;
+	if (!w->latch && tuple) {
+		key->proto = tuple->proto;
+		key->port = w->direction == CLATCH_OUT ? tuple->remote_port : tuple->local_port;
+	}
+}
+
+/* Counted where one of its kind was reported less than a second ago. */
+static __always_inline bool report_merged(const struct report_key *key)
+{
+	struct report *r = bpf_map_lookup_elem(&clatch_reports, key);
+
+	return r && __sync_fetch_and_add(&r->repeats, 1) < REPORT_GONE;
+}
+
+/* Its repeats are merged until the timer runs; without one, nothing is. */
+static __always_inline void report_keep(struct report *r, const struct report_key *key)
+{
+	if (bpf_timer_init(&r->second, &clatch_reports, CLOCK_BOOTTIME) ||
+	    bpf_timer_set_callback(&r->second, report_second) ||
+	    bpf_timer_start(&r->second, SECOND, 0))
+		bpf_map_delete_elem(&clatch_reports, key);
+}
+
 /*
  * Reports once, or merges with a report of the same kind under way; event_fill()'s arguments, and
  * the SA that was found, where that is not a packet's.
@@ -257,21 +294,14 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 
 	if (!w)
 		return 0;
-	key.latch = w->latch;
-	key.type = w->type;
-	key.direction = w->direction;
-	key.reason = w->reason;
-	key.verdict = w->verdict;
-	if (!w->latch && tuple) {
-		key.proto = tuple->proto;
-		key.port = w->direction == CLATCH_OUT ? tuple->remote_port : tuple->local_port;
-	}
-	r = bpf_map_lookup_elem(&clatch_reports, &key);
-	if (r) {
-		__sync_fetch_and_add(&r->repeats, 1);
+	report_key(&key, tuple, w);
+	if (report_merged(&key))
+		return 0;
+	if (bpf_map_update_elem(&clatch_reports, &key, zeroes, BPF_NOEXIST)) {
+		if (!report_merged(&key)) /* else another CPU was first */
+			count_lost(0);
 		return 0;
 	}
-	bpf_map_update_elem(&clatch_reports, &key, zeroes, BPF_NOEXIST);
 	r = bpf_map_lookup_elem(&clatch_reports, &key);
 	if (!r) {
 		count_lost(0);
@@ -285,13 +315,10 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 		r->event.got_count = 1;
 	}
 	event_send(&r->event);
-	if (w->type != CLATCH_EV_VIOLATION) {
+	if (w->type == CLATCH_EV_VIOLATION)
+		report_keep(r, &key);
+	else
 		bpf_map_delete_elem(&clatch_reports, &key);
-		return 0;
-	}
-	bpf_timer_init(&r->second, &clatch_reports, CLOCK_BOOTTIME);
-	bpf_timer_set_callback(&r->second, report_second);
-	bpf_timer_start(&r->second, SECOND, 0);
 	return 0;
 }
 

@@ -204,7 +204,7 @@ struct {
  * line (event.h).  Full: the event is lost and counted in clatch_lost.
  */
 struct report_key {
-	__u64 latch;
+	__u64 latch; /* a violation's; any other event has the time here, and its CPU as port */
 	__u8 type; /* enum clatch_event_type */
 	__u8 direction;
 	__u8 reason;

@@ -29,7 +29,9 @@ def side(mark=0, ifindex=0, packets=0):
     return struct.pack(SIDE, 0, mark, bytes(16), bytes(16), 0, 0, ifindex, packets, 0, 0)
 
 
-class Shown(Case):
+class Written(Case):
+    """Latches that no packet made."""
+
     def setUp(self):
         super().setUp()
         self.load()
@@ -43,6 +45,8 @@ class Shown(Case):
         must("bpftool", "map", "update", "pinned", f"{self.dir}/clatch_latches", "key",
              *hex_bytes(key), "value", *hex_bytes(value))
 
+
+class Shown(Written):
     def fill(self):
         self.put(1, ("0.0.0.0", 80), None, LISTENER, sockets=2)
         self.put(2, ("10.9.0.1", 80), ("10.9.0.2", 4000), ESTABLISHED, listener=1,
