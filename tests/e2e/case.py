@@ -45,7 +45,7 @@ class Case(unittest.TestCase):
 
     def connect(self, proto="tcp", *rest, **more):
         connection = Connection(self.lab, proto, *rest, **more)
-        self.addCleanup(connection.close)
+        self.addCleanup(connection.abort)
         return connection
 
     def latched(self, shape, proto="tcp", **more):

@@ -161,7 +161,7 @@ class GatewayCase(Case):
     def connect(self, proto="tcp", family=socket.AF_INET, container=0, inner=True, **more):
         connection = Connection(self.lab.view(self.lab.containers[container]), proto, family,
                                 inner, **more)
-        self.addCleanup(connection.close)
+        self.addCleanup(connection.abort)
         return connection
 
     def latched(self, tunnel=Tunnel(), proto="tcp", **more):

@@ -294,6 +294,13 @@ class Connection:
             if s is not None:
                 s.close()
 
+    def abort(self):
+        """Ends at once at both ends: nothing of it is repeated into the next test."""
+        for s in (self.a, self.b):
+            if self.proto == "tcp" and s.fileno() >= 0:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
 
 class Guard:
     """clatch-loader on the lab's cgroup, with `run` in the background for its events."""
