@@ -9,9 +9,9 @@
 /* Who the ends are of the SA that the latch has recorded, if it is still that one. */
 static __always_inline void order_who(struct clatch_side *side, struct clatch_who who, __be32 spi)
 {
-	struct clatch_sa_ref *ref = &side->sa[0];
+	struct clatch_sa_ref *ref = &side->sa;
 
-	if (side->count && ref->spi == spi && !who_differs(ref->who, who))
+	if (ref->count && ref->spi == spi && !who_differs(ref->who, who))
 		ref->who = who_merge(ref->who, who);
 }
 
@@ -19,20 +19,19 @@ static __always_inline void order_who(struct clatch_side *side, struct clatch_wh
 static __noinline void order_causes(struct clatch_latch *l, const struct clatch_order *o)
 {
 	struct what w = { .direction = o->direction, .reason = o->reason, .fields = o->fields };
-	struct clatch_side *side = latch_side(l, o->direction);
 	struct clatch_tuple tuple = o->tuple;
 	__u32 fresh;
 
 	__sync_fetch_and_or(&l->flags, o->flags);
-	order_who(&l->in, o->who[CLATCH_IN], o->spi[CLATCH_IN]);
-	order_who(&l->out, o->who[CLATCH_OUT], o->spi[CLATCH_OUT]);
+	order_who(&l->held.in, o->who[CLATCH_IN], o->spi[CLATCH_IN]);
+	order_who(&l->held.out, o->who[CLATCH_OUT], o->spi[CLATCH_OUT]);
 	fresh = latch_causes(l, o->set, o->clear & ~CLATCH_CAUSE_DEAD_PEER, &w);
 	if (fresh && w.state == CLATCH_BROKEN) {
 		w.type = CLATCH_EV_BROKEN;
-		report_found(&tuple, side, NULL, &w, o->got_count ? &o->got : NULL);
+		report_found(&tuple, &l->held, NULL, &w, o->got_count ? &o->got : NULL);
 	} else if (w.old_state == CLATCH_BROKEN && w.state != CLATCH_BROKEN) {
 		w.type = CLATCH_EV_RESTORED;
-		report(&tuple, side, NULL, &w);
+		report(&tuple, &l->held, NULL, &w);
 	}
 }
 

@@ -14,15 +14,14 @@ import subprocess
 import time
 import unittest
 
+from layout import latch, outer, side, tuple_of
 from native import Case, LOADER, set_up_module
 from test_close import netns_of
-from test_show import ESTABLISHED, HEAD, NO_RULE, TAIL, TUPLE, v4
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
 LATCHES, POLICIES = 100_000, 1000
 LIMIT = 1  # seconds; a quiet machine takes less than a tenth of it, and says so
-SIDE = "<IIIiHH60xII16s16sHHIQQQ24x"
 SO_NETNS_COOKIE = 71
 BPF, MAP_UPDATE_BATCH, OBJ_GET = 321, 26, 7
 SUITE = struct.pack("<32s32sHHHBBBB6x", b"rfc4106(gcm(aes))", b"", 160, 0, 128, 50, 0, 0, 5)
@@ -51,10 +50,6 @@ def update_all(fd, keys, values, count):
 
 def network(number):
     return f"10.{number // 256}.{number % 256}"
-
-
-def side(src, dst):
-    return struct.pack(SIDE, 1, 7, 0, 0, 0, 0, 1, 0, v4(src), v4(dst), 0, 0, 0, 1, 100, 0)
 
 
 class Judge(Case):
@@ -103,10 +98,8 @@ class Judge(Case):
         keys, values = [], []
         for number in range(LATCHES):
             peer = f"{network(number % self.networks)}.{number // self.networks + 1}"
-            keys.append(struct.pack(TUPLE, cookie, v4(self.own), v4(peer), 40000, 5000, 6))
-            values.append(struct.pack(HEAD, number + 1, 10 ** 9, 10 ** 9, 0, 0, NO_RULE,
-                                      ESTABLISHED, 0, 0) + side(peer, self.own) +
-                          side(self.own, peer) + struct.pack(TAIL, 0, 0, 0, 0))
+            keys.append(tuple_of(cookie, (self.own, 40000), (peer, 5000), 6))
+            values.append(latch(number + 1, sides=2 * (side(1, 1, 7),), ends=outer(self.own, peer)))
         update_all(latches, b"".join(keys), b"".join(values), LATCHES)
 
     def broken(self, count, change):
