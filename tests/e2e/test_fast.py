@@ -21,21 +21,16 @@ TUNNEL = Shape(mode="tunnel", host_tunnel=True)
 
 
 class Fast(Case):
-    def map(self, name):
-        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{self.guard.bpffs}/{name}").stdout
-        return [entry["formatted"] for entry in json.loads(dump)]
+    def entry(self, latch):
+        return next(entry for entry in self.guard.dump("clatch_latches")
+                    if entry["formatted"]["value"]["id"] == latch["id"])
 
     def key(self, latch):
-        dump = run("bpftool", "-j", "map", "dump", "pinned",
-                   f"{self.guard.bpffs}/clatch_latches").stdout
-        return next([byte.removeprefix("0x") for byte in entry["key"]]
-                    for entry in json.loads(dump)
-                    if entry["formatted"]["value"]["id"] == latch["id"])
+        return [byte.removeprefix("0x") for byte in self.entry(latch)["key"]]
 
     def slot(self, latch):
         """The number of its slot, and that."""
-        number = next(entry["value"]["fast"] for entry in self.map("clatch_latches")
-                      if entry["value"]["id"] == latch["id"])
+        number = self.entry(latch)["formatted"]["value"]["fast"]
         out = run("bpftool", "-j", "map", "lookup", "pinned", f"{self.guard.bpffs}/clatch_fast",
                   "key", "hex", *(f"{byte:02x}" for byte in struct.pack("<I", number))).stdout
         return number, json.loads(out)["formatted"]["value"]
