@@ -315,13 +315,13 @@ struct {
 	__type(value, struct clatch_demand);
 } clatch_asked SEC(".maps");
 
-/* The order that is being carried out: too large for the stack. */
+/* The SA that an order names (control.h): too large for the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct clatch_order);
-} clatch_orders SEC(".maps");
+	__type(value, struct clatch_sa);
+} clatch_found SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
