@@ -78,7 +78,8 @@ class Together(Written):
         told = 1 + len(both) * TIMES * ORDERS // 2
         lost = self.lost()
         self.assertGreater(lost, 0)
-        lines = self.received(told - lost)
+        *lines, last = self.received(told - lost + 1)
+        self.assertEqual((last["event"], last["count"]), ("lost", lost))
         self.assertEqual({line["event"] for line in lines}, {"broken"})
         self.assertEqual({line["cause"] for line in lines}, {"policy", "sa-conflict", "dead-peer"})
         self.assertEqual(len(lines) + lost, told)
