@@ -161,7 +161,7 @@ class Merged(Flood):
         both = self.begin(sock, addresses)
         for reader in readers:
             reader.wait("no merged lines",
-                        lambda r=reader: sum(n > 1000 for n in r.counts("violation")) >= 3)
+                        lambda r=reader: sum(n > 1000 for n in r.counts("violation")) >= 2)
         self.stop.set()
         self.finish(both)
         self.assert_exact(readers)
