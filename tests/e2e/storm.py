@@ -25,24 +25,32 @@ class Storm:
     def __init__(self, lab, guard, batch=100, kept=3):
         self.lab, self.guard, self.batch, self.kept = lab, guard, batch, kept
         self.sad = sad.Sad(lab.a.socket(socket.AF_NETLINK, socket.SOCK_RAW, sad.NETLINK_XFRM))
-        self.spi, self.live = 0x100000, []
+        self.spi = 0x100000
+        self.ready, self.live = [], []  # requests
 
-    def sas(self):
-        """The next batch: between the lab's hosts and between others, of various reqids."""
+    def _batch(self):
+        """Requests for SAs between the lab's hosts and between others, of various reqids: that they
+        come, and that they go."""
         first, self.spi = self.spi, self.spi + self.batch
-        return [sad.Sa(self.lab.a.v4, self.lab.b.v4, spi, 100 + spi % 7) if spi % 2 else
-                sad.Sa("10.99.0.1", f"10.99.1.{spi % 200}", spi) for spi in range(first, self.spi)]
+        sas = [sad.Sa(self.lab.a.v4, self.lab.b.v4, spi, 100 + spi % 7) if spi % 2 else
+               sad.Sa("10.99.0.1", f"10.99.1.{spi % 200}", spi) for spi in range(first, self.spi)]
+        return [sad.install(sa) for sa in sas], [sad.remove(sa) for sa in sas]
+
+    def prepare(self, batches):
+        """To have less work with them later."""
+        self.ready += [self._batch() for _ in range(batches)]
 
     def step(self):
         """One batch comes, one goes."""
-        self.live.append(self.sas())
-        self.sad.change([sad.install(sa) for sa in self.live[-1]])
+        come, go = self.ready.pop(0) if self.ready else self._batch()
+        self.live.append(go)
+        self.sad.change(come)
         if len(self.live) > self.kept:
             self.remove(1)
 
     def remove(self, batches):
-        gone = [self.live.pop(0) for _ in range(batches)]
-        self.sad.change([sad.remove(sa) for batch in gone for sa in batch])
+        for _ in range(batches):
+            self.sad.change(self.live.pop(0))
 
     def _forever(self, begun):
         while True:
