@@ -26,12 +26,25 @@ struct flow {
 
 static const char zeroes[sizeof(struct report)];
 
-static __always_inline void count_lost(__u32 ring)
+static __always_inline void count_lost(__u32 ring, __u64 count)
 {
 	__u64 *lost = bpf_map_lookup_elem(&clatch_lost, &ring);
 
 	if (lost)
-		__sync_fetch_and_add(lost, 1);
+		__sync_fetch_and_add(lost, count);
+}
+
+/* No reader gets to know of it. */
+verified_once int event_lost(__u64 count)
+{
+	count_lost(CLATCH_LOST_RUN, count);
+	for (__u32 i = 0; i < CLATCH_MAX_MONITORS; i++) {
+		__u32 slot = i;
+
+		if (bpf_map_lookup_elem(&clatch_monitors, &slot))
+			count_lost(CLATCH_LOST_MONITOR + i, count);
+	}
+	return 0;
 }
 
 verified_once int event_send(struct clatch_event *e)
@@ -40,29 +53,85 @@ verified_once int event_send(struct clatch_event *e)
 		return 0;
 	e->time_ns = bpf_ktime_get_boot_ns();
 	if (bpf_ringbuf_output(&clatch_events, e, sizeof(*e), 0))
-		count_lost(0);
+		count_lost(CLATCH_LOST_RUN, e->count);
 	for (__u32 i = 0; i < CLATCH_MAX_MONITORS; i++) {
 		__u32 slot = i;
 		void *ring = bpf_map_lookup_elem(&clatch_monitors, &slot);
 
 		if (ring && bpf_ringbuf_output(ring, e, sizeof(*e), 0))
-			count_lost(1 + i);
+			count_lost(CLATCH_LOST_MONITOR + i, e->count);
 	}
 	return 0;
 }
 
 #define REPORT_GONE (1ULL << 63) /* of repeats: it is being deleted, and counts no more */
+#define REPORT_TICK (SECOND / 8)
 
-static int report_second(void *map, struct report_key *key, struct report *r)
+/* Has a line's second passed?  Its repeats are sent; without one, it goes.  1 = it stays. */
+static __always_inline int report_look(void *map, struct report_key *key, struct report *r,
+				       __u64 now)
 {
+	if (!r->due || r->due > now)
+		return 1;
 	if (!__sync_val_compare_and_swap(&r->repeats, 0, REPORT_GONE)) {
 		bpf_map_delete_elem(map, key);
 		return 0;
 	}
 	r->event.count = __sync_lock_test_and_set(&r->repeats, 0);
 	event_send(&r->event);
-	bpf_timer_start(&r->second, SECOND, 0);
+	r->due = now + SECOND;
+	return 1;
+}
+
+struct report_walk {
+	__u64 now;
+	__u64 left;
+};
+
+static long report_visit(void *map, struct report_key *key, struct report *r,
+			 struct report_walk *walk)
+{
+	if (report_look(map, key, r, walk->now))
+		walk->left = 1;
 	return 0;
+}
+
+/*
+ * One timer for all reports: where each had its own, a flood of kinds would wait for the kernel's
+ * memory, and 6.18 has none for timers beyond some hundreds.
+ */
+static int report_tick(void *map, __u32 *key, struct report_timer *t)
+{
+	struct report_walk walk = { .now = bpf_ktime_get_boot_ns(), .left = unknown_zero() };
+
+	(void)map, (void)key;
+	/* before the walk: who comes with a report that it does not see sets the timer anew */
+	__sync_lock_test_and_set(&t->set, 0);
+	bpf_for_each_map_elem(&clatch_reports, report_visit, &walk, 0);
+	if (walk.left && !__sync_val_compare_and_swap(&t->set, 0, 1))
+		bpf_timer_start(&t->timer, REPORT_TICK, 0);
+	return 0;
+}
+
+/* Where that fails, the next violation tries again. */
+static __noinline int report_set_timer(struct report_timer *t)
+{
+	if (__sync_val_compare_and_swap(&t->set, 0, 1))
+		return 0;
+	bpf_timer_init(&t->timer, &clatch_report_timer, CLOCK_BOOTTIME); /* EBUSY but at first */
+	bpf_timer_set_callback(&t->timer, report_tick);
+	if (bpf_timer_start(&t->timer, REPORT_TICK, 0))
+		__sync_lock_test_and_set(&t->set, 0);
+	return 0;
+}
+
+static __always_inline void report_wait(void)
+{
+	__u32 zero = 0;
+	struct report_timer *t = bpf_map_lookup_elem(&clatch_report_timer, &zero);
+
+	if (t && !t->set)
+		report_set_timer(t);
 }
 
 /* The SA as the latch recorded it. */
@@ -273,21 +342,18 @@ static __always_inline void report_key(struct report_key *key, const struct clat
 	}
 }
 
-/* Counted where one of its kind was reported less than a second ago. */
+/* Counted where a violation of its kind was reported less than a second ago. */
 static __always_inline bool report_merged(const struct report_key *key)
 {
-	struct report *r = bpf_map_lookup_elem(&clatch_reports, key);
+	struct report *r;
 
-	return r && __sync_fetch_and_add(&r->repeats, 1) < REPORT_GONE;
-}
-
-/* Its repeats are merged until the timer runs; without one, nothing is. */
-static __always_inline void report_keep(struct report *r, const struct report_key *key)
-{
-	if (bpf_timer_init(&r->second, &clatch_reports, CLOCK_BOOTTIME) ||
-	    bpf_timer_set_callback(&r->second, report_second) ||
-	    bpf_timer_start(&r->second, SECOND, 0))
-		bpf_map_delete_elem(&clatch_reports, key);
+	if (key->type != CLATCH_EV_VIOLATION)
+		return false;
+	r = bpf_map_lookup_elem(&clatch_reports, key);
+	if (!r || __sync_fetch_and_add(&r->repeats, 1) >= REPORT_GONE)
+		return false;
+	report_wait();
+	return true;
 }
 
 /*
@@ -308,14 +374,12 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 		return 0;
 	if (bpf_map_update_elem(&clatch_reports, &key, zeroes, BPF_NOEXIST)) {
 		if (!report_merged(&key)) /* else another CPU was first */
-			count_lost(0);
+			event_lost(1);
 		return 0;
 	}
 	r = bpf_map_lookup_elem(&clatch_reports, &key);
-	if (!r) {
-		count_lost(0);
-		return 0;
-	}
+	if (!r)
+		return event_lost(1);
 	event_fill(&r->event, tuple, held, s, w);
 	if (w->reason == CLATCH_PEER_ID && !r->event.expected_count)
 		event_ends(&r->event);
@@ -324,10 +388,12 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 		r->event.got_count = 1;
 	}
 	event_send(&r->event);
-	if (w->type == CLATCH_EV_VIOLATION)
-		report_keep(r, &key);
-	else
+	if (w->type != CLATCH_EV_VIOLATION) {
 		bpf_map_delete_elem(&clatch_reports, &key);
+		return 0;
+	}
+	__sync_lock_test_and_set(&r->due, bpf_ktime_get_boot_ns() + SECOND);
+	report_wait();
 	return 0;
 }
 

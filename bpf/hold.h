@@ -157,11 +157,11 @@ static __always_inline void latch_break(struct clatch_latch *l, const struct flo
 					enum clatch_reason reason)
 {
 	struct what w = { .type = CLATCH_EV_BROKEN, .reason = reason, .direction = CLATCH_OUT };
+	__u32 cause = reason == CLATCH_CLEAR ? CLATCH_CAUSE_OUT_CLEAR : CLATCH_CAUSE_OUT_MISMATCH;
 
-	if (latch_causes(
-		    l, reason == CLATCH_CLEAR ? CLATCH_CAUSE_OUT_CLEAR : CLATCH_CAUSE_OUT_MISMATCH,
-		    0, &w) &&
-	    w.state == CLATCH_BROKEN)
+	if (l->causes & cause)
+		return; /* as in a flood */
+	if (latch_causes(l, cause, 0, &w) && w.state == CLATCH_BROKEN)
 		report(&f->tuple, &l->held, &f->sas, &w);
 }
 

@@ -203,10 +203,10 @@ struct {
 	__array(values, struct monitor_ring);
 } clatch_monitors SEC(".maps");
 
-/* Events lost for want of room: [0] for `run`, [1 + i] for the monitor in slot i. */
+/* Events lost for want of room, and the violations that they stood for: by enum clatch_lost. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1 + CLATCH_MAX_MONITORS);
+	__uint(max_entries, CLATCH_LOSTS);
 	__type(key, __u32);
 	__type(value, __u64);
 } clatch_lost SEC(".maps");
@@ -228,7 +228,7 @@ struct report_key {
 };
 struct report {
 	struct clatch_event event;
-	struct bpf_timer second;
+	__u64 due; /* when its repeats are to be sent, CLOCK_BOOTTIME; 0 = it is not sent yet itself */
 	__u64 repeats; /* since the last line */
 };
 struct {
@@ -238,6 +238,19 @@ struct {
 	__type(key, struct report_key);
 	__type(value, struct report);
 } clatch_reports SEC(".maps");
+
+/* Looks at all of them, while there is one. */
+struct report_timer {
+	struct bpf_timer timer;
+	__u32 set;
+	__u32 pad;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct report_timer);
+} clatch_report_timer SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); /* an array's key cannot be an enum, which bpftool names */

@@ -44,11 +44,11 @@ static int print_event(void *context, void *data, size_t size)
 	return !e->error && --e->left && is_writable(e->out.file) ? 0 : -EAGAIN;
 }
 
-static __u64 lost(const struct events *e)
+static __u64 lost(const struct events *e, __u32 index)
 {
 	__u64 count = 0;
 
-	bpf_map_lookup_elem(e->lost_fd, &e->lost_index, &count);
+	bpf_map_lookup_elem(e->lost_fd, &index, &count);
 	return count;
 }
 
@@ -69,7 +69,7 @@ int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index,
 	e->out = *out;
 	e->lost_fd = lost_fd;
 	e->lost_index = index;
-	e->lost = lost(e);
+	e->lost = lost(e, index == CLATCH_LOST_RUN ? CLATCH_LOST_TOLD : index);
 	*events = e;
 	return 0;
 }
@@ -98,15 +98,29 @@ void events_missed(const struct events *e)
 		e->watch.missed(e->watch.context);
 }
 
-static void print_lost(struct events *e)
+/* The next `run` is to report what comes after. */
+static void note_told(const struct events *e)
 {
-	__u64 now = lost(e);
+	const __u32 told = CLATCH_LOST_TOLD;
+
+	if (e->lost_index == CLATCH_LOST_RUN)
+		bpf_map_update_elem(e->lost_fd, &told, &e->lost, BPF_ANY);
+}
+
+static int print_lost(struct events *e)
+{
+	__u64 now = lost(e, e->lost_index);
+	int err;
 
 	if (now == e->lost)
-		return;
+		return 0;
 	output_lost(&e->out, now - e->lost);
+	err = output_flush(&e->out);
 	e->lost = now;
+	if (!err)
+		note_told(e);
 	events_missed(e);
+	return err;
 }
 
 int events_receive(struct events *e)
@@ -118,7 +132,5 @@ int events_receive(struct events *e)
 	ring_buffer__consume(e->ring);
 	if (e->error)
 		return e->error;
-	if (is_writable(e->out.file))
-		print_lost(e);
-	return output_flush(&e->out);
+	return is_writable(e->out.file) ? print_lost(e) : 0;
 }

@@ -11,9 +11,10 @@
 struct events;
 
 /*
- * Prints what arrives in the ring buffer map @ring_fd on stdout, a line each.  Entry @index of the
- * map @lost_fd counts what found no room; what it has now is not reported.  @out says how.  0 or
- * -errno.
+ * Prints what arrives in the ring buffer map @ring_fd on stdout, a line each.  @lost_fd is
+ * clatch_lost, whose entry @index (enum clatch_lost) counts what found no room: for `run` also what
+ * found none while there was no `run`, for a monitor what finds none from now on.  @out says how.
+ * 0 or -errno.
  */
 int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index,
 		const struct output *out);

@@ -32,7 +32,7 @@ struct follow {
 		.lost_fd = -1, .id_map = -1                                                        \
 	}
 
-/* Follows @ring, whose losses are counted in entry @lost of clatch_lost.  0 or -errno. */
+/* Follows @ring, whose losses are counted at @lost (enum clatch_lost).  0 or -errno. */
 int follow_open(struct follow *f, const struct cli *cli, int ring, __u32 lost);
 /* Until the end.  0, or -errno of the loop. */
 int follow_run(struct follow *f);

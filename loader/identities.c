@@ -14,7 +14,7 @@
 #include "pins.h"
 
 #define SECOND_US 1000000ULL
-#define DATAGRAMS_AT_ONCE 64 /* times what sad_receive() takes: then the SAs come too fast */
+#define RECEIVES 16 /* of what sad_receive() takes at once: then the SAs come too fast */
 
 struct identities {
 	const struct cli *cli;
@@ -48,7 +48,7 @@ static struct sad *own_sad(void *context)
 	if (!domain)
 		return NULL;
 	for (int n = 0; has_more(domain->sad); n++) {
-		if (n == DATAGRAMS_AT_ONCE)
+		if (n == RECEIVES)
 			return NULL;
 		changed = sad_receive(domain->sad);
 		i->owner.received(i->owner.context, domain, changed);

@@ -24,7 +24,7 @@ static int say_error(const struct cli *cli, int err)
 static int follow(const struct cli *cli, int ring, const struct slot *slot)
 {
 	__attribute__((cleanup(follow_close))) struct follow f = FOLLOW_INIT;
-	int err = follow_open(&f, cli, ring, 1 + slot->index);
+	int err = follow_open(&f, cli, ring, CLATCH_LOST_MONITOR + slot->index);
 
 	if (err)
 		return say_error(cli, err);

@@ -42,7 +42,7 @@ static int open_events(struct run *r)
 	r->ring = pins_map(r->cli, "clatch_events");
 	if (r->ring < 0)
 		return r->ring;
-	return follow_open(&r->follow, r->cli, r->ring, 0);
+	return follow_open(&r->follow, r->cli, r->ring, CLATCH_LOST_RUN);
 }
 
 /* What is guarded, as words; an empty text where nothing is. */

@@ -23,7 +23,7 @@
 #define MESSAGE_ROOM 65536
 #define RECEIVE_BUFFER (8 << 20) /* some 10,000 messages: an IKE daemon that starts again */
 #define DUMP_ATTEMPTS 10
-#define MESSAGES_AT_ONCE 256 /* then the event loop's other sources have their turn */
+#define MESSAGES_AT_ONCE 8192 /* then the event loop's other sources have their turn */
 
 /*
  * How many SAs that have gone are remembered: more than an IKE daemon's words about SAs can be late

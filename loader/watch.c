@@ -65,6 +65,11 @@ static uint64_t monotonic_us(void)
 /* All latches are to be judged: at once, but an eighth of the time is left for all else. */
 static void sweep_soon(struct watch *w)
 {
+	int enabled = SD_EVENT_OFF;
+
+	/* set again it would be put off by each change, and a storm of them would keep it from its turn */
+	if (sd_event_source_get_enabled(w->sweep, &enabled) > 0)
+		return;
 	sd_event_source_set_time(w->sweep, w->rest_until);
 	sd_event_source_set_enabled(w->sweep, SD_EVENT_ONESHOT);
 }

@@ -7,6 +7,7 @@
 #define CLATCH_EVENT_H
 
 #include "latch.h"
+#include "meta.h"
 
 enum clatch_verdict { CLATCH_PASS, CLATCH_DROP, CLATCH_AUDIT };
 
@@ -61,6 +62,17 @@ struct clatch_event {
 	__u32 pad2;
 	struct clatch_sa expected[CLATCH_MAX_NEST];
 	struct clatch_sa got[CLATCH_MAX_NEST];
+};
+
+/*
+ * Index into clatch_lost: what found no room, events and repeats of violations, and who should have
+ * seen it.  The first is never set back; how much of it some `run` has reported stands in the last.
+ */
+enum clatch_lost {
+	CLATCH_LOST_RUN,
+	CLATCH_LOST_MONITOR, /* and so on, by its slot */
+	CLATCH_LOST_TOLD = CLATCH_LOST_MONITOR + CLATCH_MAX_MONITORS,
+	CLATCH_LOSTS,
 };
 
 /* Value of clatch_stats, by reason.  Exact: added to atomically, whatever is merged or lost. */
