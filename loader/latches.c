@@ -125,13 +125,20 @@ static void resolve_side(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST
 		sa_addresses(l, &sas[i], netns, side);
 }
 
-static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], __u32 number)
+static void resolve_rule(struct latches *l, char name[CLATCH_RULE_NAME], __u32 number)
 {
+	struct rule_name *known = &l->rule_names[number % CLATCH_MAX_RULES];
 	struct clatch_rule rule;
 
-	if (number == CLATCH_NO_RULE || bpf_map_lookup_elem(l->rules, &number, &rule))
+	if (number == CLATCH_NO_RULE)
 		return;
-	memcpy(name, rule.name, CLATCH_RULE_NAME - 1);
+	if (!number || known->number != number) {
+		if (bpf_map_lookup_elem(l->rules, &number, &rule))
+			return;
+		known->number = number;
+		memcpy(known->name, rule.name, CLATCH_RULE_NAME - 1);
+	}
+	memcpy(name, known->name, CLATCH_RULE_NAME);
 }
 
 /* Both directions have the same ends; one may not know them yet. */
@@ -167,6 +174,7 @@ struct walk {
 	const struct filter *filter;
 	latch_visit *visit;
 	void *context;
+	size_t seen;
 };
 
 /* What went the fast path was counted there. */
@@ -184,15 +192,19 @@ static void add_fast(const struct latches *l, struct clatch_latch *latch)
 
 static int visit(void *context, const void *key, const void *value)
 {
-	const struct walk *w = context;
+	const struct clatch_latch *latch = value;
+	struct walk *w = context;
 	struct latch_view view = {};
 
+	if (w->latches->progress)
+		progress_show(w->latches->progress, "Read: %zu latches, of at most %u", ++w->seen,
+			      w->latches->max);
+	if (!latch->id) /* just being made */
+		return 0;
+	if (!filter_matches(w->filter, key, latch))
+		return 0;
 	memcpy(&view.tuple, key, sizeof(view.tuple));
-	memcpy(&view.latch, value, sizeof(view.latch));
-	if (!view.latch.id) /* just being made */
-		return 0;
-	if (!filter_matches(w->filter, &view.tuple, &view.latch))
-		return 0;
+	memcpy(&view.latch, latch, sizeof(view.latch));
 	add_fast(w->latches, &view.latch);
 	resolve_side(w->latches, view.in, view.tuple.netns, &view.latch.in);
 	resolve_side(w->latches, view.out, view.tuple.netns, &view.latch.out);
@@ -204,7 +216,7 @@ static int visit(void *context, const void *key, const void *value)
 int latches_each(struct latches *l, const struct filter *filter, latch_visit *visitor,
 		 void *context)
 {
-	struct walk w = { l, filter, visitor, context };
+	struct walk w = { l, filter, visitor, context, 0 };
 
 	return map_each(l->latches, sizeof(struct clatch_tuple), sizeof(struct clatch_latch), visit,
 			&w);

@@ -11,9 +11,11 @@
 
 typedef struct json_object json;
 
+/* @key: a literal, and not in @to yet.  A list may have a million latches. */
 static void put(json *to, const char *key, json *value)
 {
-	json_object_object_add(to, key, value);
+	json_object_object_add_ex(to, key, value,
+				  JSON_C_OBJECT_ADD_KEY_IS_NEW | JSON_C_OBJECT_ADD_CONSTANT_KEY);
 }
 
 static void put_string(json *to, const char *key, const char *value)
