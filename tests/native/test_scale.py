@@ -15,7 +15,7 @@ import subprocess
 import time
 import unittest
 
-from native import Case, LOADER, set_up_module
+from native import Case, LOADER, peak_kb, set_up_module
 from test_close import netns_of
 from test_show import ESTABLISHED, HEAD, NO_RULE, TAIL, TUPLE, v4
 
@@ -24,6 +24,7 @@ setUpModule = set_up_module  # pylint: disable=invalid-name
 LATCHES, POLICIES = 100_000, 1000
 OWN, NETWORKS, PEERS = "192.0.2.1", POLICIES // 2, 200  # behind each network
 AT_ONCE = 50_000
+MORE_KB = 4096  # that many latches may take more than few, of a process
 LIMIT = 1  # seconds; a quiet machine takes less than a tenth of it, and says so
 SIDE = "<IIIiHH60xII16s16sHHIQQQ24x"
 SO_NETNS_COOKIE = 71
@@ -111,6 +112,7 @@ class Judge(Case):
         self.addCleanup(self.end_run)
         while not self.status()["daemon"]:
             time.sleep(0.02)
+        self.peak = peak_kb(self.process.pid)
         write_latches(self.dir, netns_cookie(self.netns), range(LATCHES))
         # the first judgement also notes that there is a policy: not what is measured
         self.ip(["xfrm policy add src 203.0.113.1 dst 203.0.113.2 dir fwd"])
@@ -142,6 +144,7 @@ class Judge(Case):
         print(f"# {LATCHES} latches, {POLICIES} policies, 200 latches broken: "
               + ", ".join(f"{t * 1000:.0f} ms" for t in times))
         self.assertLess(min(times), LIMIT)
+        self.assertLess(peak_kb(self.process.pid) - self.peak, MORE_KB)
         self.assertEqual(self.status()["broken"], 5 * 200)
 
 
