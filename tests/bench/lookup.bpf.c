@@ -24,6 +24,7 @@ struct frame {
 	__u8 idle; /* everything but the lookups: to be subtracted */
 	__u8 pad;
 	__u32 latches;
+	__u32 more_pad;
 	__u64 netns;
 };
 

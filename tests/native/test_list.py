@@ -126,7 +126,7 @@ class Churn(Many):
 
     def test_each_once(self):
         lists = 0
-        while lists < 5 or self.rounds < 5:
+        while lists < 3 or self.rounds < 3:
             ids = collections.Counter(
                 x["id"] for x in json.loads(self.ok("list", "--json"))["latches"])
             self.assertEqual([n for n, times in ids.items() if times > 1], [])
