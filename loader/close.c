@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include <clatch/glob.h>
 #include "addr.h"
@@ -12,9 +11,9 @@
 #include "latches.h"
 #include "parts.h"
 #include "pins.h"
+#include "progress.h"
 
 #define MAX_IDS 1024
-#define PROGRESS_NS 1000000000LL /* what is done sooner needs no progress */
 
 struct words {
 	int ids;
@@ -140,39 +139,6 @@ static int find_targets(const struct cli *cli, const struct words *w, struct tar
 	return check_found(cli, w, t);
 }
 
-/* A line on a terminal that says how far it is. */
-struct progress {
-	bool wanted;
-	bool shown;
-	__s64 next;
-};
-
-static __s64 now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-static void progress_clear(struct progress *p)
-{
-	if (p->shown)
-		fputs("\r\033[K", stderr);
-	p->shown = false;
-}
-
-static void progress_show(struct progress *p, size_t done, size_t count)
-{
-	__s64 now = now_ns();
-
-	if (!p->wanted || now < p->next)
-		return;
-	fprintf(stderr, "\rClosing: %zu of %zu", done, count);
-	p->shown = true;
-	p->next = now + PROGRESS_NS / 5;
-}
-
 static void warn_of(const struct cli *cli, const struct target *t, int err)
 {
 	bool listener = tuple_is_listener(&t->tuple);
@@ -190,10 +156,7 @@ static void warn_of(const struct cli *cli, const struct target *t, int err)
 static size_t close_all(const struct cli *cli, struct ender *ender, struct targets *t,
 			size_t *failed)
 {
-	struct progress p = {
-		.wanted = !cli->json && isatty(STDERR_FILENO),
-		.next = now_ns() + PROGRESS_NS,
-	};
+	struct progress p = progress_begin(cli);
 	size_t closed = 0;
 
 	for (size_t i = 0; i < t->count; i++) {
@@ -207,7 +170,7 @@ static size_t close_all(const struct cli *cli, struct ender *ender, struct targe
 			warn_of(cli, target, err);
 			(*failed)++;
 		}
-		progress_show(&p, i + 1, t->count);
+		progress_show(&p, "Closing: %zu of %zu", i + 1, t->count);
 	}
 	progress_clear(&p);
 	return closed;

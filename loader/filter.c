@@ -160,7 +160,8 @@ static bool remote_matches(const struct filter_endpoint *e, const struct clatch_
 bool filter_matches(const struct filter *f, const struct clatch_tuple *tuple,
 		    const struct clatch_latch *latch)
 {
-	return (!f->states || f->states & (1U << latch->state)) &&
+	return (!f->has_id || f->id == latch->id) &&
+	       (!f->states || f->states & (1U << latch->state)) &&
 	       (!f->proto || f->proto == tuple->proto) &&
 	       endpoint_matches(&f->local, &tuple->local, tuple->local_port) &&
 	       remote_matches(&f->remote, tuple);

@@ -21,6 +21,8 @@ struct filter {
 	struct filter_endpoint remote;
 	unsigned int states; /* 1 << enum clatch_state, ored; 0 = any */
 	__u32 proto; /* 0 = any */
+	bool has_id;
+	__u64 id;
 };
 
 /*

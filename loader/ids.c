@@ -24,6 +24,7 @@ struct ids {
 	void *by_text; /* tsearch(3) */
 	struct id **shown; /* [number - 1], NULL = not asked for yet */
 	unsigned int shown_room;
+	bool remember; /* what is shown is not asked for again */
 };
 
 struct ids *ids_new(int fd)
@@ -209,12 +210,24 @@ static struct id **shown(struct ids *ids, unsigned int number)
 	return &more[number - 1];
 }
 
+void ids_remember(struct ids *ids)
+{
+	ids->remember = true;
+}
+
+static bool is_remembered(const struct ids *ids, unsigned int number)
+{
+	return ids->remember && number && number <= ids->shown_room && ids->shown[number - 1];
+}
+
 /* Read anew each time: `run` may have begun the table anew, where others go on. */
 const char *ids_text(struct ids *ids, unsigned int number)
 {
 	struct clatch_id entry;
 	struct id **id, *now;
 
+	if (is_remembered(ids, number))
+		return ids->shown[number - 1]->text;
 	if (!number || number > CLATCH_MAX_IDS || bpf_map_lookup_elem(ids->fd, &number, &entry) ||
 	    !is_sound(&entry, number))
 		return NULL;

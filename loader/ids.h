@@ -28,6 +28,11 @@ int ids_number(struct ids *ids, const char *text);
 const char *ids_text(struct ids *ids, unsigned int number);
 
 /*
+ * From now on what was read once is not read again, for who reads much and soon ends: `list`.
+ */
+void ids_remember(struct ids *ids);
+
+/*
  * @highest: a number that is in use, and so must be there, as all before it.  0; -EUCLEAN an entry
  * has changed or gone, or is damaged; -errno.
  */

@@ -145,13 +145,20 @@ static void resolve_side(struct latches *l, struct latch_side *side, const struc
 		sa_addresses(l, &side->sa[i], view->tuple.netns, &side->sa[0].dst);
 }
 
-static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], __u32 number)
+static void resolve_rule(struct latches *l, char name[CLATCH_RULE_NAME], __u32 number)
 {
+	struct rule_name *known = &l->rule_names[number % CLATCH_MAX_RULES];
 	struct clatch_rule rule;
 
-	if (number == CLATCH_NO_RULE || bpf_map_lookup_elem(l->rules, &number, &rule))
+	if (number == CLATCH_NO_RULE)
 		return;
-	memcpy(name, rule.name, CLATCH_RULE_NAME - 1);
+	if (!number || known->number != number) {
+		if (bpf_map_lookup_elem(l->rules, &number, &rule))
+			return;
+		known->number = number;
+		memcpy(known->name, rule.name, CLATCH_RULE_NAME - 1);
+	}
+	memcpy(name, known->name, CLATCH_RULE_NAME);
 }
 
 /* Both directions have the same ends; one may not know them yet. */
@@ -187,6 +194,7 @@ struct walk {
 	const struct filter *filter;
 	latch_visit *visit;
 	void *context;
+	size_t seen;
 };
 
 static void take_counts(struct latch_side *side, const struct clatch_fast_side *from)
@@ -208,15 +216,19 @@ static void resolve_counts(const struct latches *l, struct latch_view *view)
 
 static int visit(void *context, const void *key, const void *value)
 {
-	const struct walk *w = context;
+	const struct clatch_latch *latch = value;
+	struct walk *w = context;
 	struct latch_view view = {};
 
+	if (w->latches->progress)
+		progress_show(w->latches->progress, "Read: %zu latches, of at most %u", ++w->seen,
+			      w->latches->max);
+	if (!latch->id) /* just being made */
+		return 0;
+	if (!filter_matches(w->filter, key, latch))
+		return 0;
 	memcpy(&view.tuple, key, sizeof(view.tuple));
-	memcpy(&view.latch, value, sizeof(view.latch));
-	if (!view.latch.id) /* just being made */
-		return 0;
-	if (!filter_matches(w->filter, &view.tuple, &view.latch))
-		return 0;
+	memcpy(&view.latch, latch, sizeof(view.latch));
 	resolve_side(w->latches, &view.in, &view, CLATCH_IN);
 	resolve_side(w->latches, &view.out, &view, CLATCH_OUT);
 	resolve_counts(w->latches, &view);
@@ -228,7 +240,7 @@ static int visit(void *context, const void *key, const void *value)
 int latches_each(struct latches *l, const struct filter *filter, latch_visit *visitor,
 		 void *context)
 {
-	struct walk w = { l, filter, visitor, context };
+	struct walk w = { l, filter, visitor, context, 0 };
 
 	return map_each(l->latches, sizeof(struct clatch_tuple), sizeof(struct clatch_latch), visit,
 			&w);

@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "filter.h"
 #include "ids.h"
+#include "progress.h"
 
 /* One direction of a latch, put together from where its parts are. */
 struct latch_side {
@@ -35,7 +36,12 @@ struct latch_view {
 	const char *peer_id;
 };
 
-/* The maps' file descriptors, and a copy of the suites that were asked for: none ever changes. */
+struct rule_name {
+	__u32 number; /* 0 = no rule's */
+	char name[CLATCH_RULE_NAME];
+};
+
+/* The maps' file descriptors, and a copy of the suites and rules that were asked for: none ever changes. */
 struct latches {
 	int latches;
 	int more;
@@ -49,11 +55,15 @@ struct latches {
 	struct ids *ids;
 	struct clatch_suite *known; /* by index; proto 0 = not asked for yet */
 	__u32 known_count;
+	struct rule_name rule_names[CLATCH_MAX_RULES]; /* likewise: by the number's remainder */
+	struct progress *progress; /* of latches_each(); NULL = none is shown */
+	__u32 max; /* for it: how many latches there may be */
 };
 
 #define LATCHES_INIT                                                                               \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                  \
+		.latches = -1, .more = -1, .fast = -1, .suites = -1, .rules = -1, .sas = -1,       \
+		.id_map = -1, .certificates = -1, .asked = -1                                      \
 	}
 
 /* Opens the pinned maps. 0 or -errno. */

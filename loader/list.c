@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* clatch-loader list: the latches, all or some. */
 #include <string.h>
+#include <unistd.h>
 
 #include "latches.h"
 #include "output.h"
 #include "pins.h"
+#include "progress.h"
+
+#define ROOM 65536 /* for what goes to a file or a pipe: a write for each page takes longer */
 
 struct words {
 	struct cli_list states;
@@ -38,31 +42,56 @@ static int parse_filter(const struct cli *cli, const struct words *w, struct fil
 	return status ? status : parse_endpoint(cli, "remote", w->remote, &f->remote);
 }
 
+struct listing {
+	struct output out;
+	struct progress progress;
+	bool terminal; /* what is printed goes where the progress is shown */
+};
+
 /* A full disk or a reader that went away: no sense in going on. */
 static int print_latch(void *context, const struct latch_view *view)
 {
-	struct output *out = context;
+	struct listing *l = context;
 
-	output_list_latch(out, view);
-	return ferror(out->file) ? output_flush(out) : 0;
+	if (l->terminal)
+		progress_clear(&l->progress);
+	output_list_latch(&l->out, view);
+	return ferror(l->out.file) ? output_flush(&l->out) : 0;
 }
 
-static int print_latches(const struct cli *cli, const struct filter *f)
+static int print_all(struct latches *latches, const struct cli *cli, const struct filter *f)
 {
-	struct output out = OUTPUT_INIT(stdout, cli->json);
+	struct listing l = {
+		.out = OUTPUT_INIT(stdout, cli->json),
+		.progress = progress_begin(cli),
+		.terminal = isatty(STDOUT_FILENO),
+	};
+	int err;
+
+	if (!l.terminal)
+		setvbuf(stdout, NULL, _IOFBF, ROOM);
+	ids_remember(latches->ids);
+	l.out.ids = latches->ids;
+	latches->progress = &l.progress;
+	output_list_begin(&l.out);
+	err = latches_each(latches, f, print_latch, &l);
+	progress_clear(&l.progress);
+	if (err)
+		return err;
+	output_list_end(&l.out);
+	return output_flush(&l.out);
+}
+
+static int print_latches(const struct cli *cli, const struct filter *f, __u32 max)
+{
 	__attribute__((cleanup(latches_close))) struct latches l = LATCHES_INIT;
 	int err = latches_open(&l, cli);
 
 	if (err)
 		return cli_fail(cli, "Couldn't open the latches at %s: %s", cli->bpffs,
 				pins_strerror(err));
-	out.ids = l.ids;
-	output_list_begin(&out);
-	err = latches_each(&l, f, print_latch, &out);
-	if (!err) {
-		output_list_end(&out);
-		err = output_flush(&out);
-	}
+	l.max = max;
+	err = print_all(&l, cli, f);
 	if (err)
 		return cli_fail(cli, "Couldn't list the latches: %s", strerror(-err));
 	return EXIT_DONE;
@@ -88,7 +117,7 @@ static int list(struct cli *cli, int argc, char **argv, struct words *w)
 	if (!status)
 		status = pins_open(cli, &meta);
 	if (!status)
-		status = print_latches(cli, &f);
+		status = print_latches(cli, &f, meta.max_latches);
 	return status < 0 ? EXIT_DONE : status;
 }
 

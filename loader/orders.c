@@ -1,26 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "orders.h"
 
-#include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
-int orders_add(struct orders *orders, const struct clatch_order *order)
+#include "control.h"
+
+void orders_finish(struct orders *o)
 {
-	if (orders->count == orders->room) {
-		size_t room = orders->room ? 2 * orders->room : 64;
-		struct clatch_order *more = reallocarray(orders->items, room, sizeof(*more));
+	long done = o->count ? control_run(o->control, o->items, o->count) : 0;
 
-		if (!more)
-			return -ENOMEM;
-		orders->items = more;
-		orders->room = room;
-	}
-	orders->items[orders->count++] = *order;
-	return 0;
+	if (done < 0)
+		cli_warn(o->cli, "Couldn't break or restore latches: %s; what they hold stays held",
+			 strerror(-done));
+	o->count = 0;
 }
 
-void orders_free(struct orders *orders)
+void orders_give(struct orders *o, const struct clatch_order *order)
 {
-	free(orders->items);
-	*orders = (struct orders){};
+	o->items[o->count++] = *order;
+	o->given++;
+	if (o->count == ORDERS_AT_ONCE)
+		orders_finish(o);
 }

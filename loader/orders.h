@@ -1,18 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A list of orders to the packet path, gathered in a walk over the latches and carried out after. */
+/*
+ * Orders to the packet path as a walk over the latches gives them: carried out some at a time, as
+ * one change of policy may break a million latches.
+ */
 #ifndef CLATCH_ORDERS_H
 #define CLATCH_ORDERS_H
 
 #include <clatch/control.h>
 #include <stddef.h>
+#include "cli.h"
+
+#define ORDERS_AT_ONCE 256
 
 struct orders {
-	struct clatch_order *items;
-	size_t count;
-	size_t room;
+	const struct cli *cli;
+	int control; /* the program that carries them out */
+	long given;
+	size_t count; /* of those that wait */
+	struct clatch_order items[ORDERS_AT_ONCE];
 };
 
-int orders_add(struct orders *orders, const struct clatch_order *order); /* 0 or -ENOMEM */
-void orders_free(struct orders *orders);
+/* Carried out soon, at the latest by orders_finish(). */
+void orders_give(struct orders *orders, const struct clatch_order *order);
+/* What cannot be carried out is warned of. */
+void orders_finish(struct orders *orders);
 
 #endif

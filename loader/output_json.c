@@ -1,35 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The JSON form.  Keys and their order are a promise to programs: see docs. */
-#include <json-c/json.h>
 #include <string.h>
 
+#include "json_writer.h"
 #include "names.h"
 #include "output_certificate.h"
 #include "output_demand.h"
 #include "output_forms.h"
 #include "parts.h"
 
-typedef struct json_object json;
-
-static void put(json *to, const char *key, json *value)
-{
-	json_object_object_add(to, key, value);
-}
-
-static void put_string(json *to, const char *key, const char *value)
-{
-	put(to, key, value ? json_object_new_string(value) : NULL);
-}
-
-static void put_number(json *to, const char *key, __u64 value)
-{
-	put(to, key, json_object_new_uint64(value));
-}
-
-static void put_bool(json *to, const char *key, bool value)
-{
-	put(to, key, json_object_new_boolean(value));
-}
+typedef struct json_writer json;
 
 static void put_time(json *to, const char *key, __s64 utc_ns, bool micros)
 {
@@ -41,7 +21,10 @@ static void put_time(json *to, const char *key, __s64 utc_ns, bool micros)
 /* null where 0: no latch has that id, no device that index, and it is no UDP port. */
 static void put_known(json *to, const char *key, __u64 value)
 {
-	put(to, key, value ? json_object_new_uint64(value) : NULL);
+	if (value)
+		put_number(to, key, value);
+	else
+		put_string(to, key, NULL);
 }
 
 /* null where the address is not known. */
@@ -55,24 +38,29 @@ static void put_addr(json *to, const char *key, const struct clatch_addr *addr)
 /* A kernel name may fill its place without a NUL. */
 static void put_alg(json *to, const char *key, const char name[CLATCH_ALG_LEN])
 {
-	put(to, key, json_object_new_string_len(name, strnlen(name, CLATCH_ALG_LEN)));
+	char text[CLATCH_ALG_LEN + 1] = "";
+
+	put_string(to, key, strncpy(text, name, CLATCH_ALG_LEN));
 }
 
-static json *endpoint(const struct clatch_addr *addr, __u16 port)
+static void put_endpoint(json *to, const char *key, const struct clatch_addr *addr, __u16 port)
 {
-	json *o = json_object_new_object();
 	char text[ADDR_TEXT];
 
-	put_string(o, "addr", addr_text(text, addr));
-	put_number(o, "port", port);
-	return o;
+	put_begin(to, key);
+	put_string(to, "addr", addr_text(text, addr));
+	put_number(to, "port", port);
+	put_end(to);
 }
 
 static void put_tuple(json *to, const struct clatch_tuple *t)
 {
 	put_string(to, "proto", name_proto(t->proto));
-	put(to, "local", endpoint(&t->local, t->local_port));
-	put(to, "remote", tuple_is_listener(t) ? NULL : endpoint(&t->remote, t->remote_port));
+	put_endpoint(to, "local", &t->local, t->local_port);
+	if (tuple_is_listener(t))
+		put_string(to, "remote", NULL);
+	else
+		put_endpoint(to, "remote", &t->remote, t->remote_port);
 }
 
 static void put_algorithms(json *to, const struct clatch_suite *s)
@@ -105,12 +93,13 @@ static void put_id(json *to, const char *key, const struct output *o, unsigned i
 }
 
 /* @side: whose outermost SA it is, NULL = none's. */
-static json *sa(const struct output *out, const struct clatch_sa *sa, const struct latch_side *side)
+static void put_sa(json *o, const struct output *out, const struct clatch_sa *sa,
+		   const struct latch_side *side)
 {
 	const struct clatch_suite *s = &sa->suite;
-	json *o = json_object_new_object();
 	char spi[16];
 
+	put_begin(o, NULL);
 	snprintf(spi, sizeof(spi), "0x%08x", ntohl(sa->spi));
 	put_string(o, "proto", name_proto(s->proto));
 	put_string(o, "mode", name_mode(s->mode));
@@ -125,68 +114,53 @@ static json *sa(const struct output *out, const struct clatch_sa *sa, const stru
 	put_addr(o, "dst", &sa->dst);
 	put_id(o, "local_id", out, sa->who.local_id);
 	put_id(o, "peer_id", out, sa->who.peer_id);
-	return o;
+	put_end(o);
 }
 
 static void put_sas(json *to, const char *key, const struct output *o, const struct clatch_sa *sas,
 		    __u64 count, const struct latch_side *side)
 {
-	json *list = json_object_new_array();
-
+	put_begin_list(to, key);
 	for (__u64 i = 0; i < count && i < CLATCH_MAX_NEST; i++)
-		json_object_array_add(list, sa(o, &sas[i], i ? NULL : side));
-	put(to, key, list);
+		put_sa(to, o, &sas[i], i ? NULL : side);
+	put_end_list(to);
 }
 
 static void put_side(json *to, const char *key, const struct output *out,
 		     const struct latch_side *side, bool all)
 {
-	json *o = json_object_new_object();
-
-	put_sas(o, "sa", out, side->sa, side->count, side);
-	put_number(o, "packets", side->packets);
-	put_number(o, "bytes", side->bytes);
-	put_number(o, "violations", side->violations);
+	put_begin(to, key);
+	put_sas(to, "sa", out, side->sa, side->count, side);
+	put_number(to, "packets", side->packets);
+	put_number(to, "bytes", side->bytes);
+	put_number(to, "violations", side->violations);
 	if (all) {
-		put_number(o, "mark", side->mark);
-		put_known(o, "ifindex", side->ifindex);
+		put_number(to, "mark", side->mark);
+		put_known(to, "ifindex", side->ifindex);
 	}
-	put(to, key, o);
+	put_end(to);
 }
 
 static void put_causes(json *to, unsigned int causes)
 {
-	json *list = json_object_new_array();
-
-	for_each_bit(bit, causes)
-		json_object_array_add(list, json_object_new_string(name_cause(bit)));
-	put(to, "causes", list);
+	put_begin_list(to, "causes");
+	for_each_bit(bit, causes) put_string(to, NULL, name_cause(bit));
+	put_end_list(to);
 }
 
 static void put_fields(json *to, const struct clatch_event *e)
 {
-	json *list = json_object_new_array();
-
-	for_each_bit(bit, e->fields)
-		json_object_array_add(list, json_object_new_string(field_text(bit, e)));
-	put(to, "fields", list);
-}
-
-static void print(struct output *o, json *object)
-{
-	fputs(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-							     JSON_C_TO_STRING_NOSLASHESCAPE),
-	      o->file);
-	json_object_put(object);
+	put_begin_list(to, "fields");
+	for_each_bit(bit, e->fields) put_string(to, NULL, field_text(bit, e));
+	put_end_list(to);
 }
 
 static void put_policed(json *to, unsigned int flags)
 {
-	json *o = json_object_new_object();
-
-	put_bool(o, "in", flags & CLATCH_POLICED_IN);
-	put_bool(o, "out", flags & CLATCH_POLICED_OUT);
-	put(to, "policed", o);
+	put_begin(to, "policed");
+	put_bool(to, "in", flags & CLATCH_POLICED_IN);
+	put_bool(to, "out", flags & CLATCH_POLICED_OUT);
+	put_end(to);
 }
 
 static void put_times(json *to, const struct clatch_latch *l, __s64 utc_offset)
@@ -195,7 +169,7 @@ static void put_times(json *to, const struct clatch_latch *l, __s64 utc_offset)
 	if (l->changed_ns)
 		put_time(to, "changed", l->changed_ns + utc_offset, false);
 	else
-		put(to, "changed", NULL);
+		put_string(to, "changed", NULL);
 }
 
 /* What `list` leaves out. */
@@ -205,18 +179,19 @@ static void put_more(json *to, const struct latch_view *view, const struct latch
 	put_policed(to, view->latch.flags);
 	if (tuple_is_listener(&view->tuple))
 		return;
-	put(to, "asked", json_demand(proof->asked));
+	put_built(to, "asked", json_demand(proof->asked));
 	put_string(to, "identity", view->peer_id ? "ike" : "reqid");
-	put(to, "local_certificate", json_certificate(proof->local));
-	put(to, "certificate", json_certificate(proof->peer));
-	put(to, "channel_binding", json_channel_binding(proof->binding));
+	put_built(to, "local_certificate", json_certificate(proof->local));
+	put_built(to, "certificate", json_certificate(proof->peer));
+	put_built(to, "channel_binding", json_channel_binding(proof->binding));
 }
 
 void json_latch(struct output *o, const struct latch_view *view, const struct latch_proof *proof)
 {
 	const struct clatch_latch *l = &view->latch;
-	json *object = json_object_new_object();
+	json writer = { o->file, false }, *object = &writer;
 
+	put_begin(object, NULL);
 	put_number(object, "id", l->id);
 	put_tuple(object, &view->tuple);
 	put_string(object, "state", name_state(l->state));
@@ -235,7 +210,7 @@ void json_latch(struct output *o, const struct latch_view *view, const struct la
 		put_number(object, "sockets", l->sockets);
 	if (proof)
 		put_more(object, view, proof);
-	print(o, object);
+	put_end(object);
 }
 
 static void put_compared(json *to, const struct output *o, const struct clatch_event *e)
@@ -282,24 +257,26 @@ static void put_details(json *to, const struct output *o, const struct clatch_ev
 
 void json_event(struct output *o, const struct clatch_event *e)
 {
-	json *object = json_object_new_object();
+	json writer = { o->file, false }, *object = &writer;
 
+	put_begin(object, NULL);
 	put_time(object, "time", e->time_ns + o->utc_offset, true);
 	put_string(object, "event", name_event(e->type));
 	put_known(object, "latch", e->latch);
 	put_tuple(object, &e->tuple);
 	put_details(object, o, e);
-	print(o, object);
+	put_end(object);
 	putc('\n', o->file);
 }
 
 void json_lost(struct output *o, __s64 utc_ns, __u64 count)
 {
-	json *object = json_object_new_object();
+	json writer = { o->file, false }, *object = &writer;
 
+	put_begin(object, NULL);
 	put_time(object, "time", utc_ns, true);
 	put_string(object, "event", name_event(CLATCH_EV_LOST));
 	put_number(object, "count", count);
-	print(o, object);
+	put_end(object);
 	putc('\n', o->file);
 }

@@ -14,7 +14,6 @@
 
 struct search {
 	struct latches *latches;
-	__u64 id;
 	struct output out;
 };
 
@@ -54,25 +53,21 @@ static void print(struct search *s, const struct latch_view *view)
 	output_latch(&s->out, view, &proof);
 }
 
-static int print_if_it(void *context, const struct latch_view *view)
+static int print_it(void *context, const struct latch_view *view)
 {
-	struct search *s = context;
-
-	if (view->latch.id != s->id)
-		return 0;
-	print(s, view);
+	print(context, view);
 	return FOUND;
 }
 
 static int print_latch(const struct cli *cli, __u64 id)
 {
 	__attribute__((cleanup(latches_close))) struct latches l = LATCHES_INIT;
-	struct search s = { .latches = &l, .id = id, .out = OUTPUT_INIT(stdout, cli->json) };
-	const struct filter all = {};
+	struct search s = { .latches = &l, .out = OUTPUT_INIT(stdout, cli->json) };
+	const struct filter it = { .has_id = true, .id = id };
 	int ret = latches_open(&l, cli);
 
 	if (!ret)
-		ret = latches_each(&l, &all, print_if_it, &s);
+		ret = latches_each(&l, &it, print_it, &s);
 	if (!ret)
 		return cli_fail(cli, "No latch %llu", (unsigned long long)id);
 	if (ret == FOUND)

@@ -34,7 +34,6 @@ struct watch {
 	__u32 generation; /* of the policy by which the reset timer was set */
 	struct domains domains;
 	struct latches latches;
-	int control; /* the program that carries out orders */
 	struct sa_table table;
 	struct orders orders;
 	struct identities *identities;
@@ -74,16 +73,6 @@ static void sweep_soon(struct watch *w)
 	sd_event_source_set_enabled(w->sweep, SD_EVENT_ONESHOT);
 }
 
-static void carry_out(struct watch *w)
-{
-	long done = control_run(w->control, w->orders.items, w->orders.count);
-
-	if (done < 0)
-		cli_warn(w->cli, "Couldn't break or restore latches: %s; what they hold stays held",
-			 strerror(-done));
-	w->orders.count = 0;
-}
-
 /* What its program says of @latch; else its rule, else our own option, else the policy. */
 static __u64 reset_after(const struct watch *w, const struct clatch_latch *latch)
 {
@@ -119,22 +108,22 @@ static void reset_at(struct watch *w, __u64 time)
 	sd_event_source_set_enabled(w->reset, SD_EVENT_ONESHOT);
 }
 
-static int judge_latch(struct watch *w, const struct clatch_tuple *tuple,
-		       const struct clatch_latch *latch, bool changed)
+static void judge_latch(struct watch *w, const struct clatch_tuple *tuple,
+			const struct clatch_latch *latch, bool changed)
 {
 	const struct domain *domain = domains_find(&w->domains, tuple->netns);
 	struct clatch_order order;
 
 	reset_at(w, due(w, latch));
 	if (domain && judge(domain, &w->latches, tuple, latch, changed, &order))
-		return orders_add(&w->orders, &order);
-	return 0;
+		orders_give(&w->orders, &order);
 }
 
 static int judge_changed(void *context, const struct clatch_tuple *tuple,
 			 const struct clatch_latch *latch)
 {
-	return judge_latch(context, tuple, latch, true);
+	judge_latch(context, tuple, latch, true);
+	return 0;
 }
 
 static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
@@ -146,8 +135,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
 	(void)source, (void)usec;
 	if (err)
 		cli_warn(w->cli, "Couldn't judge all latches: %s", strerror(-err));
-	if (w->orders.count)
-		carry_out(w);
+	orders_finish(&w->orders);
 	ended = monotonic_us();
 	w->rest_until = ended + (ended - begun) / 8;
 	return 0;
@@ -314,7 +302,8 @@ static int break_for_good(void *context, const struct clatch_tuple *tuple,
 	if (tuple->netns != dead->netns || !(has_peer(latches, latch, CLATCH_IN, dead->peer_id) ||
 					     has_peer(latches, latch, CLATCH_OUT, dead->peer_id)))
 		return 0;
-	return orders_add(&dead->watch->orders, &order);
+	orders_give(&dead->watch->orders, &order);
+	return 0;
 }
 
 /* RFC 5660 R14: whatever the peer remembered of its connections is gone, or it is. */
@@ -326,8 +315,7 @@ static void peer_died(void *context, __u64 netns, __u16 peer_id)
 
 	if (err)
 		cli_warn(w->cli, "Couldn't break all latches of a dead peer: %s", strerror(-err));
-	if (w->orders.count)
-		carry_out(w);
+	orders_finish(&w->orders);
 }
 
 static int end_damaged(void *context, const struct clatch_tuple *tuple,
@@ -380,8 +368,7 @@ void watch_event(void *context, const struct clatch_event *event)
 	if (bpf_map_lookup_elem(w->latches.latches, &event->tuple, &latch))
 		return;
 	judge_latch(w, &event->tuple, &latch, false);
-	if (w->orders.count)
-		carry_out(w);
+	orders_finish(&w->orders);
 }
 
 void watch_missed(void *context)
@@ -403,17 +390,17 @@ static int find_gone(void *context, const struct clatch_tuple *tuple,
 	if (!latch->id || !domain || (latch->flags & CLATCH_FORWARDED) ||
 	    sockets_have(domain->sockets, tuple, latch))
 		return 0;
-	return orders_add(&w->orders, &order);
+	orders_give(&w->orders, &order);
+	return 0;
 }
 
 long watch_reconcile(struct watch *w)
 {
+	long before = w->orders.given;
 	int err = latches_walk(&w->latches, find_gone, w);
-	long count = w->orders.count;
 
-	if (w->orders.count)
-		carry_out(w);
-	return err ? err : count;
+	orders_finish(&w->orders);
+	return err ? err : w->orders.given - before;
 }
 
 static int add_timers(struct watch *w)
@@ -451,9 +438,9 @@ static int open_parts(struct watch *w, const char *vici)
 	err = sa_table_open(&w->table, w->cli);
 	if (err)
 		return err;
-	w->control = control_open(w->cli->bpffs);
-	if (w->control < 0)
-		return w->control;
+	w->orders.control = control_open(w->cli->bpffs);
+	if (w->orders.control < 0)
+		return w->orders.control;
 	w->domains.table = &w->table;
 	err = domains_open(&w->domains);
 	if (!err)
@@ -477,7 +464,7 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
 		.reset_after = options->reset_after,
 		.domains = { .cli = cli, .added = on_added, .context = w },
 		.latches = LATCHES_INIT,
-		.control = -1,
+		.orders = { .cli = cli, .control = -1 },
 		.table = SA_TABLE_INIT,
 		.reset_due = DURATION_NEVER,
 	};
@@ -501,8 +488,7 @@ void watch_close(struct watch *w)
 	sd_event_source_unref(w->refresh);
 	domains_close(&w->domains);
 	latches_close(&w->latches);
-	orders_free(&w->orders);
-	cleanup_close(&w->control);
+	cleanup_close(&w->orders.control);
 	sa_table_close(&w->table);
 	rules_unwatch(w->policy);
 	free(w);

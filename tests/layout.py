@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Latches as the pinned maps have them (include/clatch/latch.h, fast.h), written by hand."""
 
+import functools
 import ipaddress
 import struct
 
@@ -13,6 +14,7 @@ HEAD, TAIL = "<QQQQQII", "<BB2x16xII"  # struct clatch_latch around struct clatc
 SLOT_SIDE = "<Q24xQQQ"  # struct clatch_fast_side: latch, packets, bytes, violations
 
 
+@functools.cache
 def address(text):
     """Of 16 bytes, IPv4 v4-mapped."""
     number = ipaddress.ip_address(text)
@@ -30,6 +32,7 @@ def side(suite=0, count=0, reqid=0, mark=0, ifindex=0):
     return struct.pack(SIDE, suite, count, reqid, 0, 0, 0, 0, mark, ifindex)
 
 
+@functools.cache
 def outer(local, remote):
     return struct.pack(OUTER, address(local), address(remote), 0, 0)
 

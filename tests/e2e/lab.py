@@ -135,9 +135,11 @@ class Host:
 
 
 class Lab:
+    host = Host
+
     def __init__(self, name=None):
         self.name = name or f"clatch{os.getpid()}"
-        self.a, self.b = Host(self, "a", 1), Host(self, "b", 2)
+        self.a, self.b = self.host(self, "a", 1), self.host(self, "b", 2)
         self.a.ip(f"link add {self.a.dev} type veth peer name {self.b.dev} netns {self.b.name}")
         for host, other in ((self.a, self.b), (self.b, self.a)):
             host.ip(*host.lines_of_inner(), *host.lines_of_link(other))

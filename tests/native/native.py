@@ -48,6 +48,12 @@ def hex_bytes(data):
     return ["hex"] + [f"{b:02x}" for b in data]
 
 
+def peak_kb(pid):
+    """What a process has taken at most so far; 0 where it has ended."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as lines:
+        return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def our_objects():
     """Names and ids of every program and map of clatch in the kernel."""
     found = set()

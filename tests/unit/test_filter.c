@@ -186,6 +186,18 @@ static void test_matches_state_and_proto(void **state)
 	assert_true(filter_matches(&f, &tuple, &latch));
 }
 
+static void test_matches_id(void **state)
+{
+	struct clatch_tuple tuple = { .proto = IPPROTO_TCP, .remote_port = 5000 };
+	struct clatch_latch latch = { .id = 7 };
+	struct filter f = { .has_id = true };
+
+	(void)state;
+	assert_false(filter_matches(&f, &tuple, &latch));
+	f.id = 7;
+	assert_true(filter_matches(&f, &tuple, &latch));
+}
+
 static void test_listener_has_no_remote_end(void **state)
 {
 	struct clatch_tuple tuple = { .local_port = 80, .proto = IPPROTO_TCP };
@@ -211,6 +223,7 @@ int main(void)
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_matches),
 		cmocka_unit_test(test_matches_state_and_proto),
+		cmocka_unit_test(test_matches_id),
 		cmocka_unit_test(test_listener_has_no_remote_end),
 	};
 

@@ -380,6 +380,27 @@ static void test_longest(void **state)
 	close(fd);
 }
 
+/* What was shown stays so; what was not there may come. */
+static void test_remembers(void **state)
+{
+	int fd;
+	struct ids *ids = three_ids(&fd);
+
+	(void)state;
+	ids_remember(ids);
+	assert_string_equal(ids_text(ids, 1), "a");
+	assert_null(ids_text(ids, 0));
+	assert_null(ids_text(ids, 4));
+	put_text(fd, 1, "z");
+	put_text(fd, 2, "y");
+	put_text(fd, 4, "x");
+	assert_string_equal(ids_text(ids, 1), "a");
+	assert_string_equal(ids_text(ids, 2), "y");
+	assert_string_equal(ids_text(ids, 4), "x");
+	ids_free(ids);
+	close(fd);
+}
+
 static void test_no_map(void **state)
 {
 	struct ids *ids = ids_new(-1);
@@ -400,7 +421,7 @@ int main(void)
 		cmocka_unit_test(test_numbers_end),   cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_damaged_entry), cmocka_unit_test(test_gap),
 		cmocka_unit_test(test_texts),	      cmocka_unit_test(test_longest),
-		cmocka_unit_test(test_no_map),
+		cmocka_unit_test(test_remembers),     cmocka_unit_test(test_no_map),
 	};
 
 	return cmocka_run_group_tests_name("ids", tests, NULL, NULL);

@@ -346,6 +346,38 @@ static void test_resolve_remembers(void **state)
 	assert_memory_equal(&side.sa[1].suite, &esp, sizeof(esp));
 }
 
+static const char *rule_of(struct latches *l, __u32 number)
+{
+	struct filter f = { .has_id = true, .id = 6002 };
+	const struct clatch_tuple tuple = { .local_port = 6002 };
+	const struct clatch_latch latch = { .id = 6002, .rule = number };
+	static struct latch_view view;
+
+	put(l->latches, &tuple, &latch);
+	assert_int_equal(latches_each(l, &f, keep, &view), 1);
+	assert_int_equal(bpf_map_delete_elem(l->latches, &tuple), 0);
+	return view.rule;
+}
+
+/* Of 257 and 513, which share a place; and what is not there yet may come. */
+static void test_remembers_rules(void **state)
+{
+	static const struct clatch_rule a = { .name = "a" }, b = { .name = "b" };
+	struct latches *l = *state;
+
+	assert_string_equal(rule_of(l, 257), "");
+	put(l->rules, &(__u32){ 257 }, &a);
+	put(l->rules, &(__u32){ 513 }, &b);
+	assert_string_equal(rule_of(l, 257), "a");
+	assert_int_equal(bpf_map_delete_elem(l->rules, &(__u32){ 257 }), 0);
+	assert_string_equal(rule_of(l, 257), "a");
+	assert_string_equal(rule_of(l, 513), "b");
+	assert_string_equal(rule_of(l, 257), "");
+	assert_string_equal(rule_of(l, 0), "");
+	assert_string_equal(rule_of(l, CLATCH_NO_RULE), "");
+}
+
+/* More than a latch can hold is not written behind @sas. */
 /* More than a latch can hold. */
 static void test_resolve_is_bounded(void **state)
 {
@@ -425,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_visitor_ends_the_raw_walk),
 		cmocka_unit_test(test_resolves_outer),
 		cmocka_unit_test(test_resolve_remembers),
+		cmocka_unit_test(test_remembers_rules),
 		cmocka_unit_test(test_resolve_is_bounded),
 		cmocka_unit_test(test_map_that_is_none),
 		cmocka_unit_test(test_monitor_slots),

@@ -85,12 +85,17 @@ static void test_sas_text_fits(void **state)
 
 static void test_addr_text(void **state)
 {
+	static const char *const rows[] = { "192.0.2.1", "0.0.0.0", "255.255.255.255",
+					    "10.100.109.99", "1.20.200.9" };
 	struct clatch_addr a;
 	char text[ENDPOINT_TEXT];
 
 	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		addr_from_v4(&a, inet_addr(rows[i]));
+		assert_string_equal(addr_text(text, &a), rows[i]);
+	}
 	addr_from_v4(&a, inet_addr("192.0.2.1"));
-	assert_string_equal(addr_text(text, &a), "192.0.2.1");
 	assert_string_equal(endpoint_text(text, &a, 65535), "192.0.2.1:65535");
 	inet_pton(AF_INET6, "2001:db8::1", &a);
 	assert_string_equal(endpoint_text(text, &a, 80), "[2001:db8::1]:80");
