@@ -21,7 +21,7 @@ from layout import latch, outer, side, tuple_of
 from native import set_up_module
 from test_close import netns_of
 import test_scale
-from test_scale import SO_NETNS_COOKIE, SUITE, network, open_map, update_all
+from test_scale import OWN, SO_NETNS_COOKIE, SUITE, network, open_map, update_all
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -52,8 +52,8 @@ class Storm(test_scale.Judge):
         with netns_of(self.netns), socket.socket() as inside:
             cookie = struct.unpack("Q", inside.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
         peer = f"{network(0)}.1"
-        update_all(latches, tuple_of(cookie, (self.own, 40000), (peer, 5000), 6),
-                   latch(1, sides=2 * (side(1, 1, 7),), ends=outer(self.own, peer)), 1)
+        update_all(latches, tuple_of(cookie, (OWN, 40000), (peer, 5000), 6),
+                   latch(1, sides=2 * (side(1, 1, 7),), ends=outer(OWN, peer)), 1)
 
     def test_a_change_is_judged_in_time(self):
         begun = multiprocessing.Event()
@@ -66,7 +66,7 @@ class Storm(test_scale.Judge):
             self.addCleanup(process.join)
             self.addCleanup(process.kill)
         begun.wait()
-        self.ip([f"xfrm policy delete src {self.own} dst {network(0)}.0/24 dir out"])
+        self.ip([f"xfrm policy delete src {OWN} dst {network(0)}.0/24 dir out"])
         self.assertTrue(select.select([self.process.stdout], [], [], WAIT)[0], "not judged")
         event = json.loads(self.process.stdout.readline())
         self.assertEqual((event["event"], event["cause"]), ("broken", "policy"))
