@@ -33,7 +33,7 @@ static long datagram_step(__u32 index, struct datagram_search *s)
 	if (all == HOLDS_NOT)
 		return 0;
 	if (r->demand.require != CLATCH_REQUIRE_NONE)
-		s->reason = s->unmet ? s->unmet : seen_check(&s->seen, NULL, &r->demand, NULL);
+		s->reason = s->unmet ? s->unmet : seen_check(&s->seen, &r->demand, NULL);
 	return s->reason != CLATCH_OK || all == HOLDS;
 }
 
@@ -61,7 +61,7 @@ static __noinline enum clatch_reason datagram_check(const struct flow *f,
 	else if (!side_seen(&s.seen, f))
 		s.unmet = CLATCH_TABLE_FULL;
 	if (asked && asked->require) {
-		s.reason = s.unmet ? s.unmet : seen_check(&s.seen, NULL, NULL, asked);
+		s.reason = s.unmet ? s.unmet : seen_check(&s.seen, NULL, asked);
 		if (s.reason != CLATCH_OK)
 			return s.reason;
 	}
@@ -182,16 +182,27 @@ static __noinline bool detours(const struct clatch_tuple *to, __u64 sk)
 	       (own.remote_port != to->remote_port || !addr_equal(&own.remote, &to->remote));
 }
 
-/* What the connection's packets are held to, or NULL where that is not known yet. */
-static __noinline struct clatch_side *detour_side(__u64 sk)
+/* What the connection's packets are held to; false where that is not known yet. */
+static __noinline bool detour_seen(struct seen *seen, __u64 sk)
 {
 	struct clatch_tuple own = { .proto = IPPROTO_UDP };
 	struct clatch_latch *l;
 
+	struct clatch_more *more;
+
 	if (!kernel_socket_tuple(&own, sk))
-		return NULL;
+		return false;
 	l = bpf_map_lookup_elem(&clatch_latches, &own);
-	return l && l->out.count && !(l->flags & CLATCH_RENEW) ? &l->out : NULL;
+	if (!l || !l->held.out.sa.count || (l->flags & CLATCH_RENEW))
+		return false;
+	seen->count = l->held.out.sa.count;
+	seen->sa[0] = l->held.out.sa;
+	more = seen->count > 1 ? latch_more(l) : NULL;
+#pragma unroll
+	for (int i = 1; i < CLATCH_MAX_NEST; i++)
+		if (more)
+			seen->sa[i] = *more_nested(more, CLATCH_OUT, i);
+	return more || seen->count == 1;
 }
 
 /*
@@ -201,15 +212,11 @@ static __noinline struct clatch_side *detour_side(__u64 sk)
 static __noinline enum clatch_reason detour_check(const struct clatch_tuple *to, __u64 sk)
 {
 	struct datagram_search s = { .tuple = to };
-	struct clatch_side *side;
 	enum clatch_reason reason;
 
 	if (!detours(to, sk))
 		return CLATCH_OK;
-	side = detour_side(sk);
-	if (side)
-		s.seen = *(struct seen *)side;
-	else
+	if (!detour_seen(&s.seen, sk))
 		s.unmet = CLATCH_POLICY;
 	reason = datagram_rules(&s);
 	if (reason == CLATCH_OK || is_own(&to->remote, sk) || is_dhcp(to) || has_bypass(sk))

@@ -64,7 +64,7 @@ static __always_inline int tc_syn_ack(struct __sk_buff *ctx, struct packet *p, s
 	if (!l)
 		return TC_ACT_UNSPEC;
 	/* It shows its outermost SA alone: of nested ones nothing is recorded, the first data does. */
-	if (l->in.count > 1 && !l->out.count)
+	if (l->held.in.sa.count > 1 && !l->held.out.sa.count)
 		return TC_ACT_UNSPEC;
 	return tc_verdict(latch_hold(ctx, l, f, CLATCH_OUT));
 }

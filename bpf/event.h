@@ -7,6 +7,7 @@
 #ifndef CLATCH_BPF_EVENT_H
 #define CLATCH_BPF_EVENT_H
 
+#include "held.h"
 #include "protection.h"
 #include <clatch/fields.h>
 
@@ -179,15 +180,31 @@ verified_once int sas_addresses(struct clatch_addr *src, struct clatch_addr *dst
 	return 0;
 }
 
-static __always_inline void event_expected(struct clatch_event *e, const struct clatch_side *side)
+static __always_inline void event_outer(struct clatch_sa *to, const struct clatch_outer *outer,
+					__u32 dir)
 {
-	e->expected_count = side->count;
-	e->expected[0].src = side->src;
-	e->expected[0].dst = side->dst;
+	to->src = dir == CLATCH_IN ? outer->remote : outer->local;
+	to->dst = dir == CLATCH_IN ? outer->local : outer->remote;
+}
+
+/* What latch e->latch holds the event's direction to. */
+static __always_inline void event_expected(struct clatch_event *e, const struct clatch_held *held)
+{
+	const struct clatch_side *side = e->direction == CLATCH_IN ? &held->in : &held->out;
+	__u64 id = e->latch; /* 6.1 wants a key on the stack */
+	struct clatch_more *more = bpf_map_lookup_elem(&clatch_more, &id);
+
+	e->expected_count = side->sa.count;
+	if (!e->expected_count)
+		return;
+	sa_latched(&e->expected[0], &side->sa);
+	event_outer(&e->expected[0],
+		    more && more->apart ? more_outer(more, e->direction) : &held->outer,
+		    e->direction);
 #pragma unroll
-	for (int i = 0; i < CLATCH_MAX_NEST; i++)
-		if (i < (int)side->count)
-			sa_latched(&e->expected[i], &side->sa[i]);
+	for (int i = 1; i < CLATCH_MAX_NEST; i++)
+		if (more && i < (int)side->sa.count)
+			sa_latched(&e->expected[i], more_nested(more, e->direction, i));
 }
 
 static __always_inline void event_got(struct clatch_event *e, const struct sas *s)
@@ -234,29 +251,24 @@ verified_once int rule_fields(__u32 rule, __u32 local_id, __u32 peer_id)
 	return fields;
 }
 
-static __always_inline struct clatch_side *latch_side(struct clatch_latch *l, __u32 dir)
-{
-	return dir == CLATCH_IN ? &l->in : &l->out;
-}
-
 /* As seen_check() refused it: which of the ends is at fault, where nothing is latched yet? */
 static __noinline void event_ends(struct clatch_event *e)
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, &e->tuple);
-	struct clatch_side *other;
+	struct clatch_sa_ref *other;
 	struct clatch_who who = {};
 
 	e->fields = l ? 0 : CLATCH_FIELD_PEER_ID; /* a datagram's */
 	if (!l)
 		return;
-	other = latch_side(l, !e->direction);
 #pragma unroll
 	for (int i = 0; i < CLATCH_MAX_NEST; i++) {
 		if (i >= e->got_count)
 			break;
 		who = e->got[i].who;
-		if (other->count == e->got_count)
-			e->fields |= clatch_ends_differ(other->sa[i].who, who);
+		other = latch_sa(l, !e->direction, i);
+		if (other && latch_side(l, !e->direction)->sa.count == e->got_count)
+			e->fields |= clatch_ends_differ(other->who, who);
 	}
 	e->fields |= rule_fields(l->rule, who.local_id, who.peer_id);
 	if (!e->fields)
@@ -280,12 +292,9 @@ struct what {
 	__u64 other; /* of struct clatch_event */
 };
 
-/*
- * Fills a zeroed event.  @side is what the latch recorded of this direction, @s what the packet
- * has; both may be NULL.
- */
+/* Fills a zeroed event.  @held is the latch's, @s what the packet has; both may be NULL. */
 verified_once int event_fill(struct clatch_event *e, const struct clatch_tuple *tuple,
-			     const struct clatch_side *side, const struct sas *s,
+			     const struct clatch_held *held, const struct sas *s,
 			     const struct what *w)
 {
 	if (!e || !tuple || !w)
@@ -304,8 +313,8 @@ verified_once int event_fill(struct clatch_event *e, const struct clatch_tuple *
 	e->end = w->end;
 	e->fields = w->fields;
 	e->count = 1;
-	if (side)
-		event_expected(e, side);
+	if (held)
+		event_expected(e, held);
 	if (s)
 		event_got(e, s);
 	if (s && (w->reason == CLATCH_SA_MISMATCH || w->reason == CLATCH_PEER_ID))
@@ -351,7 +360,7 @@ static __always_inline bool report_merged(const struct report_key *key)
  * Reports once, or merges with a report of the same kind under way; event_fill()'s arguments, and
  * the SA that was found, where that is not a packet's.
  */
-verified_once int report_found(const struct clatch_tuple *tuple, const struct clatch_side *side,
+verified_once int report_found(const struct clatch_tuple *tuple, const struct clatch_held *held,
 			       const struct sas *s, const struct what *w,
 			       const struct clatch_sa *found)
 {
@@ -371,7 +380,7 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 	r = bpf_map_lookup_elem(&clatch_reports, &key);
 	if (!r)
 		return event_lost(1);
-	event_fill(&r->event, tuple, side, s, w);
+	event_fill(&r->event, tuple, held, s, w);
 	if (w->reason == CLATCH_PEER_ID && !r->event.expected_count)
 		event_ends(&r->event);
 	if (found) {
@@ -388,10 +397,10 @@ verified_once int report_found(const struct clatch_tuple *tuple, const struct cl
 	return 0;
 }
 
-static __always_inline void report(const struct clatch_tuple *tuple, const struct clatch_side *side,
+static __always_inline void report(const struct clatch_tuple *tuple, const struct clatch_held *held,
 				   const struct sas *s, const struct what *w)
 {
-	report_found(tuple, side, s, w, NULL);
+	report_found(tuple, held, s, w, NULL);
 }
 
 #endif

@@ -10,49 +10,6 @@
 
 #include "hold.h"
 
-/* The stack of the other way of reading (kernel.h) has no room for it in the hook's own frame. */
-#if PLAIN_LOADS
-#define fast_inline static __always_inline
-#else
-#define fast_inline static __noinline
-#endif
-
-/* A slot that nobody uses; 0 where there is none: then the connection goes the long way. */
-static __always_inline __u32 fast_unused(void)
-{
-	static __u32 last;
-	struct clatch_fast *fast;
-	__u32 slot = 0;
-
-	if (bpf_map_pop_elem(&clatch_fast_free, &slot)) {
-		if (!fast_get(last + 1))
-			return 0;
-		slot = __sync_fetch_and_add(&last, 1) + 1;
-	}
-	fast = fast_get(slot);
-	if (!fast)
-		return 0;
-	__builtin_memset(fast, 0, sizeof(*fast));
-	return slot;
-}
-
-/* The latch's slot, given one where it has none.  0 where it can have none. */
-static __always_inline __u32 fast_slot(struct clatch_latch *l)
-{
-	__u32 slot = l->fast, other;
-
-	if (slot)
-		return slot == FAST_GONE ? 0 : slot;
-	slot = fast_unused();
-	if (!slot)
-		return 0;
-	other = __sync_val_compare_and_swap(&l->fast, 0, slot);
-	if (!other)
-		return slot;
-	bpf_map_push_elem(&clatch_fast_free, &slot, BPF_ANY); /* another CPU was first */
-	return other == FAST_GONE ? 0 : other;
-}
-
 /*
  * What the packets of this flow's direction are recognized by: one SA, and outbound, where the packet
  * itself must show its SPI, plain ESP.
@@ -92,17 +49,6 @@ static __always_inline bool fast_may(const struct clatch_latch *l, __u64 id)
 	       !(l->flags & (CLATCH_OPENING | CLATCH_RENEW));
 }
 
-/* A copy of it, as a whole; false where it is being written. */
-static __always_inline bool fast_verified(struct clatch_verified *to,
-					  const volatile struct clatch_verified *from)
-{
-	to->expires = from->expires;
-	to->state = from->state;
-	to->replay_window = from->replay_window;
-	to->generation = from->generation;
-	return to->expires && to->expires == from->expires;
-}
-
 /*
  * Opens the fast path for the socket's packets of this direction, one of which has passed.  Whoever
  * stops the latch first changes it and then closes the path; so what is true of it after the path
@@ -110,23 +56,14 @@ static __always_inline bool fast_verified(struct clatch_verified *to,
  */
 static __noinline void fast_open(struct bpf_sock *sk, struct clatch_latch *l, const struct flow *f)
 {
-	struct clatch_fast_side *side;
-	struct clatch_verified verified;
-	struct clatch_fast *fast;
+	struct clatch_fast_side *side = fast_side(l, f->dir);
 	__u64 id = l->id;
-	__u32 slot;
+	__u32 slot = l->fast;
 
-	if (sk->state != BPF_TCP_ESTABLISHED || !fast_suits(f) || !fast_may(l, id) ||
-	    !fast_verified(&verified, &latch_side(l, f->dir)->verified) ||
-	    verified.state != f->sas.state[0])
+	if (!side || sk->state != BPF_TCP_ESTABLISHED || !fast_suits(f) || !fast_may(l, id) ||
+	    !sa_verified(&side->verified, id, kcast(struct xfrm_state, f->sas.state[0])) ||
+	    !fast_place(sk, f, id, slot))
 		return;
-	slot = fast_slot(l);
-	fast = fast_get(slot);
-	if (!fast || !fast_place(sk, f, id, slot))
-		return;
-	side = &fast->side[f->dir & 1];
-	__sync_lock_test_and_set(&side->latch, 0);
-	side->verified = verified;
 	__sync_lock_test_and_set(&side->latch, id);
 	if (bpf_map_lookup_elem(&clatch_latches, &f->tuple) != l || l->fast != slot ||
 	    !fast_may(l, id))
@@ -170,7 +107,7 @@ static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 	if (!fast)
 		return false;
 	side = &fast->side[dir];
-	if (side->latch != id || !sa_verified(&side->verified, x))
+	if (side->latch != id || !sa_verified(&side->verified, id, x))
 		return false;
 	__sync_fetch_and_add(&side->packets, 1);
 	__sync_fetch_and_add(&side->bytes, len);

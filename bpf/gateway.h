@@ -75,8 +75,7 @@ static __always_inline enum clatch_verdict forward_hold_in(struct __sk_buff *ctx
 	if (l->state == CLATCH_BROKEN && !(l->causes & ~CLATCH_CAUSES_SEEN) &&
 	    p->proto == IPPROTO_TCP && is_stale(ctx, &f->tuple) &&
 	    check_all(l, &f->sas, CLATCH_IN) == CLATCH_OK) {
-		__sync_fetch_and_add(&l->in.packets, 1);
-		__sync_fetch_and_add(&l->in.bytes, f->len);
+		fast_count(l, CLATCH_IN, f->len);
 		return CLATCH_PASS;
 	}
 	return latch_hold(ctx, l, f, CLATCH_IN);

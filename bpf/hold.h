@@ -10,31 +10,60 @@
 #include "record.h"
 #include "stale.h"
 
+/* The SAs inside the outermost. */
+static __noinline enum clatch_reason check_nested(struct clatch_latch *l, const struct sas *s,
+						  __u32 dir)
+{
+	struct clatch_more *more = latch_more(l);
+	int reason;
+
+	if (!more)
+		return CLATCH_SA_MISMATCH;
+#pragma unroll
+	for (int i = 1; i < CLATCH_MAX_NEST; i++) {
+		reason = i < (int)s->count
+				 ? sa_check(s->state[i], &s->table, more_nested(more, dir, i),
+					    more_nested(more, !dir, i))
+				 : CLATCH_OK;
+		if (reason != CLATCH_OK)
+			return reason;
+	}
+	return CLATCH_OK;
+}
+
 /* check() in full, where the SA is not known again. */
 static __noinline enum clatch_reason check_all(struct clatch_latch *l, const struct sas *s,
 					       __u32 dir)
 {
-	struct clatch_side *side = latch_side(l, dir), *other = latch_side(l, !dir);
 	__u32 generation = identity_generation(); /* before anything it stands for is read */
+	__u64 id = l->id;
+	struct clatch_fast_side *fast = fast_side(l, dir);
 	int reason;
 
 	if (s->unknown)
 		return CLATCH_UNKNOWN_SA;
 	if (!s->count)
 		return CLATCH_CLEAR;
-	if (s->count != side->count)
+	if (s->count != latch_side(l, dir)->sa.count)
 		return CLATCH_SA_MISMATCH;
-#pragma unroll
-	for (int i = 0; i < CLATCH_MAX_NEST; i++) {
-		reason = i < (int)s->count
-				 ? sa_check(s->state[i], &s->table, &side->sa[i], &other->sa[i])
-				 : CLATCH_OK;
-		if (reason != CLATCH_OK)
-			return reason;
-	}
-	if (s->count == 1 && s->state[0])
-		sa_verify(&side->verified, kcast(struct xfrm_state, s->state[0]), generation);
+	reason =
+		sa_check(s->state[0], &s->table, &latch_side(l, dir)->sa, &latch_side(l, !dir)->sa);
+	if (reason != CLATCH_OK)
+		return reason;
+	if (s->count > 1)
+		return check_nested(l, s, dir);
+	if (fast && s->state[0])
+		sa_verify(&fast->verified, id, kcast(struct xfrm_state, s->state[0]), generation);
 	return CLATCH_OK;
+}
+
+/* Is it the SA that was last found congruent? */
+fast_inline bool is_known(const struct clatch_latch *l, const struct sas *s, __u32 dir)
+{
+	struct clatch_fast_side *fast = fast_side(l, dir);
+
+	return fast && s->count == 1 && s->state[0] &&
+	       sa_verified(&fast->verified, l->id, kcast(struct xfrm_state, s->state[0]));
 }
 
 /*
@@ -44,10 +73,7 @@ static __noinline enum clatch_reason check_all(struct clatch_latch *l, const str
 static __always_inline enum clatch_reason check(struct clatch_latch *l, const struct sas *s,
 						enum clatch_dir dir)
 {
-	if (s->count == 1 && s->state[0] &&
-	    sa_verified(&latch_side(l, dir)->verified, kcast(struct xfrm_state, s->state[0])))
-		return CLATCH_OK;
-	return check_all(l, s, dir);
+	return is_known(l, s, dir) ? CLATCH_OK : check_all(l, s, dir);
 }
 
 static __always_inline void count_reason(__u32 reason, __u32 verdict)
@@ -88,7 +114,8 @@ verified_once int unwatched(const struct flow *f, enum clatch_reason reason, int
 
 static __always_inline __u32 cleared_step(const struct clatch_latch *l)
 {
-	return l->in.count && l->out.count ? CLATCH_STEP_CLEARED : CLATCH_STEP_CLEARED_EARLY;
+	return l->held.in.sa.count && l->held.out.sa.count ? CLATCH_STEP_CLEARED
+							   : CLATCH_STEP_CLEARED_EARLY;
 }
 
 static __always_inline __u32 lowest_bit(__u32 bits)
@@ -135,7 +162,7 @@ static __always_inline void latch_break(struct clatch_latch *l, const struct flo
 	if (l->causes & cause)
 		return; /* as in a flood */
 	if (latch_causes(l, cause, 0, &w) && w.state == CLATCH_BROKEN)
-		report(&f->tuple, &l->out, &f->sas, &w);
+		report(&f->tuple, &l->held, &f->sas, &w);
 }
 
 /* A packet of ours matched again. */
@@ -145,7 +172,7 @@ static __noinline void latch_restore(struct clatch_latch *l, const struct flow *
 
 	latch_causes(l, 0, CLATCH_CAUSES_SEEN, &w);
 	if (w.old_state == CLATCH_BROKEN && w.state != CLATCH_BROKEN)
-		report(&f->tuple, &l->out, &f->sas, &w);
+		report(&f->tuple, &l->held, &f->sas, &w);
 }
 
 /*
@@ -179,17 +206,19 @@ static __noinline enum clatch_verdict violation(struct clatch_latch *l, const st
 						enum clatch_reason reason)
 {
 	struct what w = { .type = CLATCH_EV_VIOLATION, .reason = reason, .direction = f->dir };
+	struct clatch_fast_side *fast = fast_side(l, f->dir);
 
 	if (reason == CLATCH_IDENTITY_UNKNOWN && sas_young(&f->sas))
 		return keep_back(f);
 	w.verdict = audit ? CLATCH_AUDIT : CLATCH_DROP;
-	__sync_fetch_and_add(&latch_side(l, f->dir)->violations, 1);
+	if (fast)
+		__sync_fetch_and_add(&fast->violations, 1);
 	count_reason(reason, w.verdict);
 	if (f->dir == CLATCH_OUT && breaks(reason))
 		latch_break(l, f, reason);
 	w.latch = l->id;
 	w.state = l->state;
-	report(&f->tuple, latch_side(l, f->dir), &f->sas, &w);
+	report(&f->tuple, &l->held, &f->sas, &w);
 	return w.verdict;
 }
 
@@ -227,7 +256,7 @@ static __always_inline enum clatch_verdict latch_hold(struct __sk_buff *ctx, str
 	struct clatch_side *side = latch_side(l, dir);
 	enum clatch_reason reason = CLATCH_OK;
 
-	if (!side->count && f->sas.count && !f->sas.unknown)
+	if (!side->sa.count && f->sas.count && !f->sas.unknown)
 		reason = latch_learn(ctx, l, f);
 	if (reason == CLATCH_OK)
 		reason = check(l, &f->sas, dir);
@@ -235,15 +264,14 @@ static __always_inline enum clatch_verdict latch_hold(struct __sk_buff *ctx, str
 	    f->tuple.proto == IPPROTO_TCP) {
 		latch_held(l, f);
 		/* Whoever told it meanwhile, and kicked before this was noted, is seen now. */
-		if (side->count)
+		if (side->sa.count)
 			reason = check_all(l, &f->sas, dir);
 	}
 	if (reason == CLATCH_OK && l->state >= CLATCH_BROKEN)
 		reason = latch_halted(ctx, l, f);
 	if (reason != CLATCH_OK)
 		return violation(l, f, reason);
-	__sync_fetch_and_add(&side->packets, 1);
-	__sync_fetch_and_add(&side->bytes, f->len);
+	fast_count(l, dir, f->len);
 	return CLATCH_PASS;
 }
 

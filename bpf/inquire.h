@@ -42,21 +42,37 @@ static __always_inline void inquire_sa(struct clatch_sa_parameters *p,
 	p->if_id = ref->if_id;
 }
 
-static __always_inline void inquire_side(struct clatch_direction *d, const struct clatch_side *side,
-					 const struct clatch_fast_side *fast)
+static __always_inline void inquire_outer(struct clatch_direction *d,
+					  const struct clatch_outer *outer, enum clatch_dir dir)
 {
+	bool in = dir == CLATCH_IN;
+
+	__builtin_memcpy(d->src, in ? &outer->remote : &outer->local, sizeof(d->src));
+	__builtin_memcpy(d->dst, in ? &outer->local : &outer->remote, sizeof(d->dst));
+	d->nat_sport = in ? outer->remote_port : outer->local_port;
+	d->nat_dport = in ? outer->local_port : outer->remote_port;
+}
+
+static __always_inline void inquire_side(struct clatch_direction *d, struct clatch_latch *l,
+					 struct clatch_more *more, enum clatch_dir dir)
+{
+	struct clatch_fast_side *fast = fast_side(l, dir);
+	struct clatch_side *side = latch_side(l, dir);
+
+	d->sas = side->sa.count;
+	if (d->sas) {
+		inquire_sa(&d->sa[0], &side->sa);
+		inquire_outer(d, more && more->apart ? more_outer(more, dir) : &l->held.outer, dir);
+	}
 #pragma unroll
-	for (int i = 0; i < CLATCH_MAX_NEST; i++)
-		if (i < (int)side->count)
-			inquire_sa(&d->sa[i], &side->sa[i]);
-	__builtin_memcpy(d->src, &side->src, sizeof(d->src));
-	__builtin_memcpy(d->dst, &side->dst, sizeof(d->dst));
-	d->nat_sport = side->encap_sport;
-	d->nat_dport = side->encap_dport;
-	d->sas = side->count;
-	d->packets = side->packets + (fast ? fast->packets : 0);
-	d->bytes = side->bytes + (fast ? fast->bytes : 0);
-	d->violations = side->violations;
+	for (int i = 1; i < CLATCH_MAX_NEST; i++)
+		if (more && i < (int)d->sas)
+			inquire_sa(&d->sa[i], more_nested(more, dir, i));
+	if (!fast)
+		return;
+	d->packets = fast->packets;
+	d->bytes = fast->bytes;
+	d->violations = fast->violations;
 }
 
 /* The hashes of both ends' keys, the one over the other; as loader/certificate.c has it. */
@@ -77,16 +93,17 @@ static __always_inline void inquire_binding(struct clatch_inquiry *q, __u32 loca
 }
 
 /* Whom its SAs are of; of nested ones the innermost is the peer's. */
-static __always_inline struct clatch_who inquire_who(const struct clatch_latch *l)
+static __always_inline struct clatch_who inquire_who(const struct clatch_latch *l,
+						     struct clatch_more *more)
 {
-	struct clatch_who in = {}, out = {};
+	struct clatch_who in = l->held.in.sa.who, out = l->held.out.sa.who;
 
 #pragma unroll
-	for (int i = 0; i < CLATCH_MAX_NEST; i++) {
-		if (i < (int)l->in.count)
-			in = l->in.sa[i].who;
-		if (i < (int)l->out.count)
-			out = l->out.sa[i].who;
+	for (int i = 1; i < CLATCH_MAX_NEST; i++) {
+		if (more && i < (int)l->held.in.sa.count)
+			in = more_nested(more, CLATCH_IN, i)->who;
+		if (more && i < (int)l->held.out.sa.count)
+			out = more_nested(more, CLATCH_OUT, i)->who;
 	}
 	return who_merge(in, out);
 }
@@ -100,18 +117,18 @@ static __always_inline bool inquire_demanded(const struct clatch_latch *l)
 	       (asked && asked->require);
 }
 
-static __always_inline void inquire_latch(struct clatch_inquiry *q, const struct clatch_latch *l)
+static __always_inline void inquire_latch(struct clatch_inquiry *q, struct clatch_latch *l)
 {
-	struct clatch_who who = inquire_who(l);
-	struct clatch_fast *fast = fast_get(l->fast);
+	struct clatch_more *more = latch_more(l);
+	struct clatch_who who = inquire_who(l, more);
 
 	q->flags = CLATCH_IS_LATCHED | (l->flags & CLATCH_ADOPTED ? CLATCH_IS_ADOPTED : 0) |
 		   (inquire_demanded(l) ? CLATCH_IS_DEMANDED : 0) | (audit ? CLATCH_IS_AUDIT : 0);
 	q->id = l->id;
 	q->state = l->state;
 	q->causes = l->causes;
-	inquire_side(&q->in, &l->in, fast ? &fast->side[CLATCH_IN] : NULL);
-	inquire_side(&q->out, &l->out, fast ? &fast->side[CLATCH_OUT] : NULL);
+	inquire_side(&q->in, l, more, CLATCH_IN);
+	inquire_side(&q->out, l, more, CLATCH_OUT);
 	inquire_binding(q, who.local_id, who.peer_id);
 }
 
@@ -170,7 +187,7 @@ static __always_inline int tell_id(struct bpf_sockopt *ctx, __u64 address)
 		return EINVAL;
 	l = socket_latch(&tuple, address, ctx->sk ? ctx->sk->protocol : 0);
 	if (l)
-		who = inquire_who(l);
+		who = inquire_who(l, latch_more(l));
 	number = peer ? who.peer_id : who.local_id;
 	id = number ? bpf_map_lookup_elem(&clatch_ids, &number) : NULL;
 	text[0] = 0;

@@ -13,6 +13,15 @@ struct settings {
 const volatile struct settings settings SEC(".rodata.settings") = {};
 #define audit (settings.audit)
 
+/* The state as a number: whose bounds the verifier still knows where it indexes a table. */
+static __always_inline __u32 latch_state(const struct clatch_latch *l)
+{
+	__u32 state = l->state;
+
+	asm volatile("" : "+r"(state));
+	return state;
+}
+
 /* The latch goes, and @end says why. */
 static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatch_end end)
 {
@@ -22,9 +31,11 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	if (!l)
 		return;
 	w.latch = l->id;
-	w.old_state = l->state;
-	w.state = clatch_next(l->state, CLATCH_STEP_RELEASE);
+	w.old_state = latch_state(l);
+	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);
+	if (l->flags & CLATCH_HAS_MORE)
+		bpf_map_delete_elem(&clatch_more, &w.latch);
 	if (!bpf_map_delete_elem(&clatch_latches, tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
 	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */
@@ -34,7 +45,7 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 /* Takes the latch, locked, one step further, at @now.  The state it had. */
 static __always_inline __u32 latch_step(struct clatch_latch *l, enum clatch_step step, __u64 now)
 {
-	__u32 old = l->state;
+	__u32 old = latch_state(l);
 
 	l->state = clatch_next(old, step);
 	if (l->state != old)
@@ -51,9 +62,12 @@ struct birth {
 	const struct clatch_demand *asked; /* by its program, or NULL */
 };
 
-/* Gives a new entry its id; whoever comes first wins, an entry with an id is left alone. */
-static __always_inline void latch_init(struct clatch_latch *l, const struct clatch_tuple *tuple,
-				       const struct birth *birth)
+/*
+ * Gives a new entry its id and @slot; whoever comes first wins, and an entry with an id is left alone:
+ * then false.
+ */
+static __always_inline bool latch_init(struct clatch_latch *l, const struct clatch_tuple *tuple,
+				       const struct birth *birth, __u32 slot)
 {
 	__u64 id = count_up(CLATCH_LAST_LATCH);
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -72,24 +86,29 @@ static __always_inline void latch_init(struct clatch_latch *l, const struct clat
 		l->listener = birth->listener;
 		l->rule = rule;
 		l->flags = flags;
+		l->fast = slot;
 		latch_step(l, birth->step, now);
 		l->id = id;
 	}
 	bpf_spin_unlock(&l->lock);
 	if (!first && birth->asked)
 		bpf_map_delete_elem(&clatch_asked, &id);
+	return first;
 }
 
 /* NULL where the database is full. */
 static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *tuple,
 						    const struct birth *birth)
 {
+	__u32 slot = birth->step == CLATCH_STEP_LISTEN ? 0 : slot_take();
 	struct clatch_latch *l;
 
+	if (!slot && birth->step != CLATCH_STEP_LISTEN)
+		return NULL;
 	bpf_map_update_elem(&clatch_latches, tuple, zeroes, BPF_NOEXIST);
 	l = bpf_map_lookup_elem(&clatch_latches, tuple);
-	if (l && !l->id)
-		latch_init(l, tuple, birth);
+	if (!l || l->id || !latch_init(l, tuple, birth, slot))
+		slot_give(slot);
 	return l;
 }
 

@@ -24,7 +24,7 @@ struct {
 } clatch_latches SEC(".maps");
 
 /* The numbers given last.  Not variables: the gateway's programs give some too. */
-enum last_number { CLATCH_LAST_LATCH, CLATCH_LAST_SUITE, CLATCH_LAST_NUMBERS };
+enum last_number { CLATCH_LAST_LATCH, CLATCH_LAST_SUITE, CLATCH_LAST_SLOT, CLATCH_LAST_NUMBERS };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CLATCH_LAST_NUMBERS);
@@ -33,8 +33,20 @@ struct {
 } clatch_last SEC(".maps");
 
 /*
- * The fast path (fast.h): what packets of a latch are judged by and counted in; one more than latches,
- * as slot 0 is none.  Full: such a latch's packets go the long way.
+ * What few latches have (clatch/latch.h), by the latch's id.  Full: as when the latch database is
+ * full.  Size: as that.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct clatch_more);
+} clatch_more SEC(".maps");
+
+/*
+ * What the packets of a latch are counted in, and known again by (slot.h); one more than latches, as
+ * slot 0 is none.  Full: as when the latch database is full.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -316,13 +328,13 @@ struct {
 	__type(value, struct clatch_demand);
 } clatch_asked SEC(".maps");
 
-/* The order that is being carried out: too large for the stack. */
+/* The SA that an order names (control.h): too large for the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct clatch_order);
-} clatch_orders SEC(".maps");
+	__type(value, struct clatch_sa);
+} clatch_found SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

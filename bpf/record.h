@@ -21,13 +21,12 @@ static __always_inline bool sa_ref(struct clatch_sa_ref *ref, __u64 address,
 	return ref->suite;
 }
 
-/* What is compared of a struct clatch_side: recorded under the lock. */
+/* What protects a packet, as a latch keeps it. */
 struct seen {
 	struct clatch_sa_ref sa[CLATCH_MAX_NEST];
 	__u32 count;
-	__u32 mark;
-} __attribute__((aligned(8)));
-_Static_assert(sizeof(struct seen) == __builtin_offsetof(struct clatch_side, src), "a prefix");
+	__u32 dir; /* enum clatch_dir */
+};
 
 /* Puts together what protects this packet.  0 where there is no room to keep it. */
 verified_once int side_seen(struct seen *seen, const struct flow *f)
@@ -43,12 +42,38 @@ verified_once int side_seen(struct seen *seen, const struct flow *f)
 }
 
 /*
- * May this be what a latch holds a direction to?  Its ends are those of the other direction, and
- * whom its rule and its program name; of nested SAs the innermost is the peer's.  An enum
- * clatch_reason.
+ * Are its ends those of the other direction, as far as that is known?  @held and @more are the latch's.
+ * An enum clatch_reason.
  */
-verified_once int seen_check(const struct seen *seen, const struct clatch_side *other,
-			     const struct clatch_demand *rule, const struct clatch_demand *asked)
+verified_once int seen_ends(const struct seen *seen, const struct clatch_held *held,
+			    struct clatch_more *more)
+{
+	const struct clatch_sa_ref *other;
+	int reason;
+
+	if (!seen || !held)
+		return CLATCH_SA_MISMATCH;
+	other = seen->dir == CLATCH_IN ? &held->out.sa : &held->in.sa;
+	if (other->count != seen->count)
+		return CLATCH_OK;
+	reason = who_check(other->who, seen->sa[0].who);
+#pragma unroll
+	for (int i = 1; i < CLATCH_MAX_NEST; i++) {
+		if (reason != CLATCH_OK || i >= (int)seen->count)
+			break;
+		if (!more)
+			return CLATCH_SA_MISMATCH;
+		reason = who_check(more_nested(more, !seen->dir, i)->who, seen->sa[i].who);
+	}
+	return reason;
+}
+
+/*
+ * May this be what a latch holds a direction to: is it what its rule and its program demand, and of
+ * whom they name?  Of nested SAs the innermost is the peer's.  An enum clatch_reason.
+ */
+verified_once int seen_check(const struct seen *seen, const struct clatch_demand *rule,
+			     const struct clatch_demand *asked)
 {
 	struct clatch_who who = {};
 	int reason, met = 0, given = 0;
@@ -62,11 +87,6 @@ verified_once int seen_check(const struct seen *seen, const struct clatch_side *
 		who = seen->sa[i].who;
 		met |= demand_met(rule, seen->sa[i].suite);
 		given |= demand_met(asked, seen->sa[i].suite);
-		if (!other || other->count != seen->count)
-			continue;
-		reason = who_check(other->sa[i].who, who);
-		if (reason != CLATCH_OK)
-			return reason;
 	}
 	if (!met || !given)
 		return CLATCH_POLICY;
@@ -87,52 +107,94 @@ static __always_inline bool latch_demands(const struct clatch_latch *l,
 	return (r || l->rule == CLATCH_NO_RULE) && (*asked || !(l->flags & CLATCH_ASKED));
 }
 
-/* What is shown of a direction, and what the SPD's selectors may ask for. */
-static __noinline void side_note(struct clatch_side *side, struct __sk_buff *ctx,
-				 const struct flow *f)
+/* The ends of the packet's outermost SA, in an @outer of zeroes. */
+static __always_inline void outer_seen(struct clatch_outer *outer, const struct flow *f)
 {
+	bool in = f->dir == CLATCH_IN;
 	struct xfrm_encap_tmpl *encap;
+	__be16 sport, dport;
 
-	side->mark = ctx->mark;
-	side->ifindex = ctx->ifindex;
-	sas_addresses(&side->src, &side->dst, &f->sas);
-	if (!f->sas.state[0])
-		return;
-	encap = kread(kcast(struct xfrm_state, f->sas.state[0]), encap);
+	sas_addresses(in ? &outer->remote : &outer->local, in ? &outer->local : &outer->remote,
+		      &f->sas);
+	encap = f->sas.state[0] ? kread(kcast(struct xfrm_state, f->sas.state[0]), encap) : NULL;
 	if (!encap)
 		return;
-	side->encap_sport = kread(encap, encap_sport);
-	side->encap_dport = kread(encap, encap_dport);
+	sport = kread(encap, encap_sport);
+	dport = kread(encap, encap_dport);
+	outer->local_port = in ? dport : sport;
+	outer->remote_port = in ? sport : dport;
+}
+
+static __always_inline bool outer_equal(const struct clatch_outer *a, const struct clatch_outer *b)
+{
+	return addr_equal(&a->local, &b->local) && addr_equal(&a->remote, &b->remote) &&
+	       a->local_port == b->local_port && a->remote_port == b->remote_port;
+}
+
+/* Where a latch keeps what few have.  NULL where there is no room. */
+static __noinline struct clatch_more *more_make(struct clatch_latch *l)
+{
+	__u64 id = l->id;
+
+	bpf_map_update_elem(&clatch_more, &id, zeroes, BPF_NOEXIST);
+	__sync_fetch_and_or(&l->flags, CLATCH_HAS_MORE);
+	return bpf_map_lookup_elem(&clatch_more, &id);
+}
+
+/* Of a direction that has outer ends of its own. */
+static __always_inline void record_apart(struct clatch_more *more, const struct clatch_held *held,
+					 const struct clatch_outer *outer, __u32 dir)
+{
+	*more_outer(more, !dir) = held->outer;
+	*more_outer(more, dir) = *outer;
+	more->apart = 1;
+}
+
+static __always_inline void record_side(struct clatch_side *side, struct clatch_more *more,
+					const struct seen *seen)
+{
+	side->sa = seen->sa[0];
+#pragma unroll
+	for (int i = 1; i < CLATCH_MAX_NEST; i++)
+		if (more)
+			*more_nested(more, seen->dir, i) = seen->sa[i];
+	asm volatile("" : : : "memory"); /* last: then the rest is there */
+	side->sa.count = seen->count;
 }
 
 /*
- * Records what protects this direction; the first packet wins.  How many directions are known now,
- * if this one is news; else 0, or an enum clatch_reason, negated, not to do so.
+ * Records what protects this direction; the first packet wins.  How many directions are known now, if
+ * this one is news; else 0, or an enum clatch_reason, negated, not to do so.
  */
-static __noinline int latch_record(struct clatch_latch *l, const struct flow *f)
+static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
+				 const struct seen *seen)
 {
-	const struct clatch_demand *rule, *asked;
-	struct clatch_side *side;
-	struct seen seen = {};
-	int known;
-	__u64 now;
+	struct clatch_side *side = latch_side(l, seen->dir), *other = latch_side(l, !seen->dir);
+	struct clatch_fast_side *back = fast_side(l, !seen->dir);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct clatch_outer outer = {};
+	struct clatch_more *more;
+	int known = 0;
+	bool apart;
 
-	if (!side_seen(&seen, f))
+	outer_seen(&outer, f);
+	apart = other->sa.count && !outer_equal(&outer, &l->held.outer);
+	more = apart || seen->count > 1 ? more_make(l) : NULL;
+	if (!more && (apart || seen->count > 1))
 		return -CLATCH_TABLE_FULL;
-	if (!latch_demands(l, &rule, &asked))
-		return -CLATCH_POLICY;
-	known = -seen_check(&seen, latch_side(l, !f->dir), rule, asked);
-	if (known)
-		return known;
-	side = latch_side(l, f->dir);
-	now = bpf_ktime_get_boot_ns();
 	bpf_spin_lock(&l->lock);
-	if (!side->count) {
-		*(struct seen *)side = seen;
+	apart = other->sa.count && !outer_equal(&outer, &l->held.outer);
+	if (!side->sa.count && (more || !apart)) { /* else the next packet records it */
+		if (!other->sa.count)
+			l->held.outer = outer;
+		if (apart)
+			record_apart(more, &l->held, &outer, seen->dir);
+		record_side(side, more, seen);
 		/* The other direction's SA was found congruent while these ends were not known. */
-		latch_side(l, !f->dir)->verified.expires = 0;
+		if (back)
+			back->verified.expires = 0;
 		known = 1;
-		if (l->in.count && l->out.count) {
+		if (other->sa.count) {
 			latch_step(l, CLATCH_STEP_KNOWN, now);
 			known = 2;
 		}
@@ -141,13 +203,34 @@ static __noinline int latch_record(struct clatch_latch *l, const struct flow *f)
 	return known;
 }
 
+/* The same, of @f, if the latch may be held to it. */
+static __noinline int latch_record(struct clatch_latch *l, const struct flow *f)
+{
+	const struct clatch_demand *rule, *asked;
+	struct seen seen = { .dir = f->dir };
+	int reason;
+
+	if (!side_seen(&seen, f))
+		return -CLATCH_TABLE_FULL;
+	if (!latch_demands(l, &rule, &asked))
+		return -CLATCH_POLICY;
+	reason = seen_ends(&seen, &l->held, latch_more(l));
+	if (reason == CLATCH_OK)
+		reason = seen_check(&seen, rule, asked);
+	if (reason != CLATCH_OK)
+		return -reason;
+	return latch_keep(l, f, &seen);
+}
+
 /* Completes and reports what latch_record() recorded. */
 static __noinline void latch_recorded(struct __sk_buff *ctx, struct clatch_latch *l,
 				      const struct flow *f, int known)
 {
 	struct what w = { .type = CLATCH_EV_LATCHED, .direction = f->dir };
+	struct clatch_side *side = latch_side(l, f->dir);
 
-	side_note(latch_side(l, f->dir), ctx, f);
+	side->mark = ctx->mark;
+	side->ifindex = ctx->ifindex;
 	w.state = l->state;
 	w.old_state = known == 2 && w.state == CLATCH_ESTABLISHED ? CLATCH_LARVAL : w.state;
 	if (known == 1 && !(l->flags & CLATCH_DEMANDED))

@@ -213,6 +213,12 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
 	return !differ;
 }
 
+/* An SA by its address; none begins in the middle of a cache line. */
+static __always_inline __u32 sa_mark(struct xfrm_state *x)
+{
+	return (__u64)x >> 6;
+}
+
 /*
  * Is this the very SA that was found congruent before, unchanged?  Its memory and its SPI may be
  * used again, within the same second even; what cannot come back is the time, in nanoseconds, to
@@ -220,25 +226,28 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
  * timer runs.  Only the replay window may change without it, and what was told of its identity:
  * then there is another generation.
  */
-static __always_inline bool sa_verified(const struct clatch_verified *v, struct xfrm_state *x)
+static __always_inline bool sa_verified(const struct clatch_verified *v, __u64 latch,
+					struct xfrm_state *x)
 {
 	struct xfrm_replay_state_esn *esn;
 
-	if (v->state != (__u64)x || !v->expires || v->generation != identity_generation() ||
-	    v->expires != kread(x, mtimer.node.expires))
+	if (v->state != sa_mark(x) || v->latch != (__u32)latch || !v->expires ||
+	    v->generation != identity_generation() || v->expires != kread(x, mtimer.node.expires))
 		return false;
 	esn = kread(x, replay_esn);
 	return v->replay_window ==
 	       (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
 }
 
-static __always_inline void sa_verify(volatile struct clatch_verified *v, struct xfrm_state *x,
-				      __u32 generation)
+/* @v may be another latch's by now, whose slot it is: so it says of which latch this was found. */
+static __always_inline void sa_verify(volatile struct clatch_verified *v, __u64 latch,
+				      struct xfrm_state *x, __u32 generation)
 {
 	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);
 
 	v->expires = 0; /* not to be used while it is written */
-	v->state = (__u64)x;
+	v->latch = latch;
+	v->state = sa_mark(x);
 	v->generation = generation;
 	v->replay_window = esn ? kread(esn, replay_window) : kread(x, props.replay_window);
 	v->expires = kread(x, mtimer.node.expires);

@@ -16,7 +16,7 @@ struct view {
 	const struct spd *spd;
 	const struct sa_set *sas;
 	const struct clatch_latch *latch;
-	const struct clatch_side *side;
+	const struct latch_side *side;
 	const struct clatch_sa *latched; /* outermost first */
 	size_t count;
 	struct spd_flow flow;
@@ -228,7 +228,7 @@ static int judge_sa(void *context, const struct sa_class *sa)
 /* A policy that does not lead to what is latched leads to no SA that could conflict with it. */
 static void judge_sas(struct view *v)
 {
-	const struct clatch_addr *src = &v->side->src, *dst = &v->side->dst;
+	const struct clatch_addr *src = &v->latched[0].src, *dst = &v->latched[0].dst;
 
 	if (v->policy && !v->outer)
 		return;
@@ -282,9 +282,9 @@ static bool fill_view(struct view *v, const struct conflict_latch *l)
 	bool out = v->direction == CLATCH_OUT;
 
 	v->latch = l->latch;
-	v->side = out ? &l->latch->out : &l->latch->in;
-	v->latched = out ? l->out : l->in;
-	v->count = v->side->count < CLATCH_MAX_NEST ? v->side->count : CLATCH_MAX_NEST;
+	v->side = out ? l->out : l->in;
+	v->latched = v->side->sa;
+	v->count = v->side->count;
 	if (!v->count || !v->latched[0].suite.proto)
 		return false;
 	fill_flow(v, l->tuple);

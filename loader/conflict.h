@@ -7,15 +7,16 @@
 #define CLATCH_CONFLICT_H
 
 #include <clatch/latch.h>
+#include "latches.h"
 #include "sa_set.h"
 #include "spd.h"
 
-/* A latch as the judge needs it: @in and @out as in struct latch_view (latches.h). */
+/* A latch as the judge needs it. */
 struct conflict_latch {
 	const struct clatch_tuple *tuple;
 	const struct clatch_latch *latch;
-	const struct clatch_sa *in;
-	const struct clatch_sa *out;
+	const struct latch_side *in;
+	const struct latch_side *out;
 };
 
 /* What is wrong, of the first thing found: the policy's before the SAs', out before in. */

@@ -24,6 +24,7 @@ struct identities {
 	int id_map;
 	struct ids *ids;
 	int latches;
+	int more;
 	bool checked; /* the table, at first, against the numbers that are in use */
 	struct ike *ike; /* NULL = none */
 	__u32 generation; /* of what is told, as far as we know */
@@ -135,7 +136,7 @@ static int on_second(sd_event_source *source, uint64_t usec, void *context)
 
 	(void)usec;
 	if (!i->checked)
-		(void)ids_in_use(i->domains->table->sas, i->latches, &highest);
+		(void)ids_in_use(i->domains->table->sas, i->latches, i->more, &highest);
 	if (ids_check(i->ids, highest) == -EUCLEAN)
 		begin_anew(i);
 	i->checked = true;
@@ -157,6 +158,9 @@ static int open_parts(struct identities *i, sd_event *loop, const char *vici)
 	i->latches = pins_map(i->cli, "clatch_latches");
 	if (i->latches < 0)
 		return i->latches;
+	i->more = pins_map(i->cli, "clatch_more");
+	if (i->more < 0)
+		return i->more;
 	i->ids = ids_new(i->id_map);
 	if (!i->ids)
 		return -ENOMEM;
@@ -180,7 +184,7 @@ int identities_open(struct identities **out, const struct cli *cli, sd_event *lo
 	i->cli = cli;
 	i->domains = domains;
 	i->owner = *owner;
-	i->id_map = i->latches = -1;
+	i->id_map = i->latches = i->more = -1;
 	err = open_parts(i, loop, vici);
 	if (err) {
 		identities_close(i);
@@ -199,6 +203,7 @@ void identities_close(struct identities *i)
 	ids_free(i->ids);
 	cleanup_close(&i->id_map);
 	cleanup_close(&i->latches);
+	cleanup_close(&i->more);
 	free(i);
 }
 

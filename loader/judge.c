@@ -17,8 +17,8 @@ static bool has_judgement(const struct clatch_latch *latch)
  */
 static bool is_well_again(const struct clatch_latch *latch, const struct conflict *found)
 {
-	return !found->causes && (found->flags & CLATCH_POLICED_OUT) && !latch->out.sa[0].if_id &&
-	       !latch->out.mark;
+	return !found->causes && (found->flags & CLATCH_POLICED_OUT) && !latch->held.out.sa.if_id &&
+	       !latch->held.out.mark;
 }
 
 static __u8 cleared(const struct clatch_latch *latch, const struct conflict *found, bool changed)
@@ -47,12 +47,13 @@ static bool is_recorded(const struct clatch_sa *sa, const struct clatch_sa *reco
  * that is still would not hear of it before the SA is replaced.  The table is asked once more, as
  * our copy of it may be a second old.
  */
-static bool tell(struct clatch_order *order, const struct sad *sad, const struct clatch_side *side,
-		 const struct clatch_sa *recorded, enum clatch_dir dir)
+static bool tell(struct clatch_order *order, const struct sad *sad, const struct latch_side *side,
+		 enum clatch_dir dir)
 {
+	const struct clatch_sa *recorded = &side->sa[0];
 	const struct clatch_sa_key key = {
 		.netns = order->tuple.netns,
-		.dst = side->dst,
+		.dst = recorded->dst,
 		.spi = recorded->spi,
 		.proto = recorded->suite.proto,
 	};
@@ -87,21 +88,21 @@ static struct clatch_order order_of(const struct clatch_tuple *tuple,
 bool judge(const struct domain *domain, struct latches *latches, const struct clatch_tuple *tuple,
 	   const struct clatch_latch *latch, bool changed, struct clatch_order *order)
 {
-	struct clatch_sa in[CLATCH_MAX_NEST], out[CLATCH_MAX_NEST]; /* as many as the sides have */
-	struct conflict_latch l = { .tuple = tuple, .latch = latch, .in = in, .out = out };
+	struct latch_side in, out;
+	struct conflict_latch l = { .tuple = tuple, .latch = latch, .in = &in, .out = &out };
 	struct conflict found = {};
 	bool told;
 
 	if (!has_judgement(latch))
 		return false;
-	latches_resolve(latches, in, &latch->in);
-	latches_resolve(latches, out, &latch->out);
+	latches_resolve(latches, &in, latch, CLATCH_IN);
+	latches_resolve(latches, &out, latch, CLATCH_OUT);
 	conflict_judge(domain->spd, sad_set(domain->sad), &l, &found);
 	*order = order_of(tuple, latch, &found);
 	order->set = found.causes & ~latch->causes;
 	order->clear = cleared(latch, &found, changed);
 	order->flags = found.flags & ~latch->flags;
-	told = tell(order, domain->sad, &latch->in, in, CLATCH_IN);
-	told |= tell(order, domain->sad, &latch->out, out, CLATCH_OUT);
+	told = tell(order, domain->sad, &in, CLATCH_IN);
+	told |= tell(order, domain->sad, &out, CLATCH_OUT);
 	return order->set || order->clear || order->flags || told;
 }

@@ -17,13 +17,10 @@ int latches_open(struct latches *l, const struct cli *cli)
 		int *fd;
 		const char *map;
 	} maps[] = {
-		{ &l->latches, "clatch_latches" },
-		{ &l->fast, "clatch_fast" },
-		{ &l->suites, "clatch_suites" },
-		{ &l->rules, "clatch_rules" },
-		{ &l->sas, "clatch_sas" },
-		{ &l->id_map, "clatch_ids" },
-		{ &l->certificates, "clatch_certificates" },
+		{ &l->latches, "clatch_latches" }, { &l->more, "clatch_more" },
+		{ &l->fast, "clatch_fast" },	   { &l->suites, "clatch_suites" },
+		{ &l->rules, "clatch_rules" },	   { &l->sas, "clatch_sas" },
+		{ &l->id_map, "clatch_ids" },	   { &l->certificates, "clatch_certificates" },
 		{ &l->asked, "clatch_asked" },
 	};
 
@@ -39,6 +36,7 @@ int latches_open(struct latches *l, const struct cli *cli)
 void latches_close(struct latches *l)
 {
 	cleanup_close(&l->latches);
+	cleanup_close(&l->more);
 	cleanup_close(&l->fast);
 	cleanup_close(&l->suites);
 	cleanup_close(&l->rules);
@@ -78,20 +76,44 @@ static void find_suite(struct latches *l, struct clatch_suite *suite, __u32 inde
 		l->known[index] = *suite;
 }
 
-void latches_resolve(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
-		     const struct clatch_side *side)
+static void resolve_sa(struct latches *l, struct clatch_sa *sa, const struct clatch_sa_ref *ref)
 {
-	for (__u64 i = 0; i < side->count && i < CLATCH_MAX_NEST; i++) {
-		const struct clatch_sa_ref *ref = &side->sa[i];
+	*sa = (struct clatch_sa){
+		.spi = ref->spi,
+		.reqid = ref->reqid,
+		.if_id = ref->if_id,
+		.who = ref->who,
+	};
+	find_suite(l, &sa->suite, ref->suite);
+}
 
-		find_suite(l, &sas[i].suite, ref->suite);
-		sas[i].spi = ref->spi;
-		sas[i].reqid = ref->reqid;
-		sas[i].if_id = ref->if_id;
-		sas[i].who = ref->who;
-	}
-	sas[0].src = side->src;
-	sas[0].dst = side->dst;
+static void resolve_outer(struct latch_side *side, const struct clatch_outer *outer,
+			  enum clatch_dir dir)
+{
+	bool in = dir == CLATCH_IN;
+
+	side->sa[0].src = in ? outer->remote : outer->local;
+	side->sa[0].dst = in ? outer->local : outer->remote;
+	side->encap_sport = in ? outer->remote_port : outer->local_port;
+	side->encap_dport = in ? outer->local_port : outer->remote_port;
+}
+
+void latches_resolve(struct latches *l, struct latch_side *side, const struct clatch_latch *latch,
+		     enum clatch_dir dir)
+{
+	const struct clatch_side *from = dir == CLATCH_IN ? &latch->held.in : &latch->held.out;
+	struct clatch_more more = {};
+
+	if (latch->flags & CLATCH_HAS_MORE)
+		(void)bpf_map_lookup_elem(l->more, &latch->id, &more); /* else it has gone */
+	side->count = from->sa.count < CLATCH_MAX_NEST ? from->sa.count : CLATCH_MAX_NEST;
+	side->mark = from->mark;
+	side->ifindex = from->ifindex;
+	side->packets = side->bytes = side->violations = 0;
+	resolve_sa(l, &side->sa[0], &from->sa);
+	resolve_outer(side, more.apart ? &more.outer[dir] : &latch->held.outer, dir);
+	for (__u32 i = 1; i < side->count; i++)
+		resolve_sa(l, &side->sa[i], &more.nested[dir][i - 1]);
 }
 
 /*
@@ -99,11 +121,11 @@ void latches_resolve(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
  * for where nested SAs usually end: at the same host.
  */
 static void sa_addresses(const struct latches *l, struct clatch_sa *sa, __u64 netns,
-			 const struct clatch_side *side)
+			 const struct clatch_addr *dst)
 {
 	struct clatch_sa_key key = {
 		.netns = netns,
-		.dst = side->dst,
+		.dst = *dst,
 		.spi = sa->spi,
 		.proto = sa->suite.proto,
 	};
@@ -115,14 +137,12 @@ static void sa_addresses(const struct latches *l, struct clatch_sa *sa, __u64 ne
 	sa->dst = entry.dst;
 }
 
-static void resolve_side(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST], __u64 netns,
-			 struct clatch_side *side)
+static void resolve_side(struct latches *l, struct latch_side *side, const struct latch_view *view,
+			 enum clatch_dir dir)
 {
-	if (side->count > CLATCH_MAX_NEST)
-		side->count = CLATCH_MAX_NEST;
-	latches_resolve(l, sas, side);
-	for (__u64 i = 1; i < side->count; i++)
-		sa_addresses(l, &sas[i], netns, side);
+	latches_resolve(l, side, &view->latch, dir);
+	for (__u32 i = 1; i < side->count; i++)
+		sa_addresses(l, &side->sa[i], view->tuple.netns, &side->sa[0].dst);
 }
 
 static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], __u32 number)
@@ -137,12 +157,12 @@ static void resolve_rule(const struct latches *l, char name[CLATCH_RULE_NAME], _
 /* Both directions have the same ends; one may not know them yet. */
 static void resolve_who(struct latches *l, struct latch_view *view)
 {
-	const struct clatch_side *in = &view->latch.in, *out = &view->latch.out;
+	const struct latch_side *in = &view->in, *out = &view->out;
 
 	if (in->count)
-		view->who = view->in[in->count - 1].who;
+		view->who = in->sa[in->count - 1].who;
 	if (out->count && !view->who.peer_id)
-		view->who = view->out[out->count - 1].who;
+		view->who = out->sa[out->count - 1].who;
 	view->local_id = ids_text(l->ids, view->who.local_id);
 	view->peer_id = ids_text(l->ids, view->who.peer_id);
 }
@@ -169,17 +189,21 @@ struct walk {
 	void *context;
 };
 
-/* What went the fast path was counted there. */
-static void add_fast(const struct latches *l, struct clatch_latch *latch)
+static void take_counts(struct latch_side *side, const struct clatch_fast_side *from)
+{
+	side->packets = from->packets;
+	side->bytes = from->bytes;
+	side->violations = from->violations;
+}
+
+static void resolve_counts(const struct latches *l, struct latch_view *view)
 {
 	struct clatch_fast fast;
 
-	if (!latch->fast || bpf_map_lookup_elem(l->fast, &latch->fast, &fast))
+	if (!view->latch.fast || bpf_map_lookup_elem(l->fast, &view->latch.fast, &fast))
 		return;
-	latch->in.packets += fast.side[CLATCH_IN].packets;
-	latch->in.bytes += fast.side[CLATCH_IN].bytes;
-	latch->out.packets += fast.side[CLATCH_OUT].packets;
-	latch->out.bytes += fast.side[CLATCH_OUT].bytes;
+	take_counts(&view->in, &fast.side[CLATCH_IN]);
+	take_counts(&view->out, &fast.side[CLATCH_OUT]);
 }
 
 static int visit(void *context, const void *key, const void *value)
@@ -193,9 +217,9 @@ static int visit(void *context, const void *key, const void *value)
 		return 0;
 	if (!filter_matches(w->filter, &view.tuple, &view.latch))
 		return 0;
-	add_fast(w->latches, &view.latch);
-	resolve_side(w->latches, view.in, view.tuple.netns, &view.latch.in);
-	resolve_side(w->latches, view.out, view.tuple.netns, &view.latch.out);
+	resolve_side(w->latches, &view.in, &view, CLATCH_IN);
+	resolve_side(w->latches, &view.out, &view, CLATCH_OUT);
+	resolve_counts(w->latches, &view);
 	resolve_who(w->latches, &view);
 	resolve_rule(w->latches, view.rule, view.latch.rule);
 	return w->visit(w->context, &view);

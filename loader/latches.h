@@ -10,13 +10,25 @@
 #include "filter.h"
 #include "ids.h"
 
+/* One direction of a latch, put together from where its parts are. */
+struct latch_side {
+	__u32 count; /* of SAs, 0 = this direction is not known yet */
+	__u32 mark;
+	__u32 ifindex;
+	__be16 encap_sport; /* of the outermost SA, 0 = none */
+	__be16 encap_dport;
+	__u64 packets;
+	__u64 bytes;
+	__u64 violations;
+	struct clatch_sa sa[CLATCH_MAX_NEST]; /* outermost first; addresses all zero = not known */
+};
+
 /* A latch together with what it refers to: all that can be shown of it. */
 struct latch_view {
 	struct clatch_tuple tuple;
 	struct clatch_latch latch;
-	/* Outermost first, latch.in.count of them; addresses all zero = not known. */
-	struct clatch_sa in[CLATCH_MAX_NEST];
-	struct clatch_sa out[CLATCH_MAX_NEST];
+	struct latch_side in;
+	struct latch_side out;
 	char rule[CLATCH_RULE_NAME]; /* "" = none */
 	struct clatch_who who; /* the ends of its innermost SA, as soon as they are known */
 	const char *local_id; /* NULL = not known; valid until latches_close() */
@@ -26,6 +38,7 @@ struct latch_view {
 /* The maps' file descriptors, and a copy of the suites that were asked for: none ever changes. */
 struct latches {
 	int latches;
+	int more;
 	int fast;
 	int suites;
 	int rules;
@@ -40,7 +53,7 @@ struct latches {
 
 #define LATCHES_INIT                                                                               \
 	{                                                                                          \
-		-1, -1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                      \
+		-1, -1, -1, -1, -1, -1, -1, -1, -1, NULL, NULL, 0                                  \
 	}
 
 /* Opens the pinned maps. 0 or -errno. */
@@ -69,10 +82,10 @@ int latches_asked(const struct latches *l, const struct clatch_latch *latch,
 		  struct clatch_demand *asked);
 
 /*
- * What a side has recorded into @sas, side->count of them; a suite that is not in the table is all
- * zero.  The addresses of SAs inside the outermost one are not touched.
+ * What @latch has recorded of a direction, but what was counted there; a suite that is not in the
+ * table is all zero, and so are the addresses of SAs inside the outermost one.
  */
-void latches_resolve(struct latches *l, struct clatch_sa sas[CLATCH_MAX_NEST],
-		     const struct clatch_side *side);
+void latches_resolve(struct latches *l, struct latch_side *side, const struct clatch_latch *latch,
+		     enum clatch_dir dir);
 
 #endif

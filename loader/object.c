@@ -88,6 +88,7 @@ static int set_sizes(struct bpf_object *object, const void *context)
 		__u32 entries;
 	} sizes[] = {
 		{ "clatch_latches", meta->max_latches },
+		{ "clatch_more", meta->max_latches },
 		{ "clatch_asked", meta->max_latches },
 		{ "clatch_fast", meta->max_latches + 1 }, /* 0 is no slot */
 		{ "clatch_fast_free", meta->max_latches },

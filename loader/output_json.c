@@ -90,7 +90,7 @@ static void put_algorithms(json *to, const struct clatch_suite *s)
 	put_number(to, "icv_bits", s->icv_bits);
 }
 
-static void put_encap(json *to, const struct clatch_suite *s, const struct clatch_side *side)
+static void put_encap(json *to, const struct clatch_suite *s, const struct latch_side *side)
 {
 	put_string(to, "encap", name_encap(s->encap));
 	if (!s->encap || !side)
@@ -105,8 +105,7 @@ static void put_id(json *to, const char *key, const struct output *o, unsigned i
 }
 
 /* @side: whose outermost SA it is, NULL = none's. */
-static json *sa(const struct output *out, const struct clatch_sa *sa,
-		const struct clatch_side *side)
+static json *sa(const struct output *out, const struct clatch_sa *sa, const struct latch_side *side)
 {
 	const struct clatch_suite *s = &sa->suite;
 	json *o = json_object_new_object();
@@ -130,7 +129,7 @@ static json *sa(const struct output *out, const struct clatch_sa *sa,
 }
 
 static void put_sas(json *to, const char *key, const struct output *o, const struct clatch_sa *sas,
-		    __u64 count, const struct clatch_side *side)
+		    __u64 count, const struct latch_side *side)
 {
 	json *list = json_object_new_array();
 
@@ -140,11 +139,11 @@ static void put_sas(json *to, const char *key, const struct output *o, const str
 }
 
 static void put_side(json *to, const char *key, const struct output *out,
-		     const struct clatch_side *side, const struct clatch_sa *sas, bool all)
+		     const struct latch_side *side, bool all)
 {
 	json *o = json_object_new_object();
 
-	put_sas(o, "sa", out, sas, side->count, side);
+	put_sas(o, "sa", out, side->sa, side->count, side);
 	put_number(o, "packets", side->packets);
 	put_number(o, "bytes", side->bytes);
 	put_number(o, "violations", side->violations);
@@ -226,9 +225,9 @@ void json_latch(struct output *o, const struct latch_view *view, const struct la
 	put_bool(object, "demanded", l->flags & CLATCH_DEMANDED);
 	put_bool(object, "forwarded", l->flags & CLATCH_FORWARDED);
 	put_string(object, "rule", view->rule[0] ? view->rule : NULL);
-	put_known(object, "listener", l->listener);
-	put_side(object, "in", o, &l->in, view->in, proof);
-	put_side(object, "out", o, &l->out, view->out, proof);
+	put_known(object, "listener", tuple_is_listener(&view->tuple) ? 0 : l->listener);
+	put_side(object, "in", o, &view->in, proof);
+	put_side(object, "out", o, &view->out, proof);
 	put_string(object, "local_id", view->local_id);
 	put_string(object, "peer_id", view->peer_id);
 	put_times(object, l, o->utc_offset);

@@ -24,10 +24,9 @@ static const char *remote_text(char text[ENDPOINT_TEXT], const struct clatch_tup
 }
 
 /* "-": not known yet, or a listener's. */
-static const char *side_text(char text[SAS_TEXT], const struct clatch_side *side,
-			     const struct clatch_sa *sas)
+static const char *side_text(char text[SAS_TEXT], const struct latch_side *side)
 {
-	return side->count ? sas_text(text, sas, side->count) : "-";
+	return side->count ? sas_text(text, side->sa, side->count) : "-";
 }
 
 void text_list_latch(struct output *o, const struct latch_view *view)
@@ -37,12 +36,12 @@ void text_list_latch(struct output *o, const struct latch_view *view)
 	char local[ENDPOINT_TEXT], remote[ENDPOINT_TEXT];
 
 	snprintf(id, sizeof(id), "%" PRIu64, (uint64_t)l->id);
-	snprintf(packets, sizeof(packets), "%" PRIu64 "/%" PRIu64, (uint64_t)l->in.packets,
-		 (uint64_t)l->out.packets);
+	snprintf(packets, sizeof(packets), "%" PRIu64 "/%" PRIu64, (uint64_t)view->in.packets,
+		 (uint64_t)view->out.packets);
 	fprintf(o->file, ROW, id, name_state(l->state), name_proto(view->tuple.proto),
 		endpoint_text(local, &view->tuple.local, view->tuple.local_port),
-		remote_text(remote, &view->tuple), side_text(in, &l->in, view->in),
-		side_text(out, &l->out, view->out), packets, view->peer_id ? view->peer_id : "-");
+		remote_text(remote, &view->tuple), side_text(in, &view->in),
+		side_text(out, &view->out), packets, view->peer_id ? view->peer_id : "-");
 }
 
 static void text_causes(struct output *o, unsigned int causes)
@@ -60,7 +59,7 @@ static void text_causes(struct output *o, unsigned int causes)
 
 /* Of an SA; @side: whose outermost it is, NULL = none's.  NAT traversal's ports with them. */
 static void text_outer_addresses(struct output *o, const struct clatch_sa *sa,
-				 const struct clatch_side *side)
+				 const struct latch_side *side)
 {
 	char src[ENDPOINT_TEXT], dst[ENDPOINT_TEXT];
 
@@ -74,7 +73,7 @@ static void text_outer_addresses(struct output *o, const struct clatch_sa *sa,
 		fprintf(o->file, ", %s -> %s", addr_text(src, &sa->src), addr_text(dst, &sa->dst));
 }
 
-static void text_sa(struct output *o, const struct clatch_sa *sa, const struct clatch_side *side)
+static void text_sa(struct output *o, const struct clatch_sa *sa, const struct latch_side *side)
 {
 	char text[SA_TEXT];
 
@@ -84,15 +83,14 @@ static void text_sa(struct output *o, const struct clatch_sa *sa, const struct c
 	putc('\n', o->file);
 }
 
-static void text_side(struct output *o, const char *name, const struct clatch_side *side,
-		      const struct clatch_sa *sas)
+static void text_side(struct output *o, const char *name, const struct latch_side *side)
 {
 	fprintf(o->file, "  %s: %" PRIu64 " packets, %" PRIu64 " bytes, %" PRIu64 " violations\n",
 		name, (uint64_t)side->packets, (uint64_t)side->bytes, (uint64_t)side->violations);
 	if (!side->count)
 		fprintf(o->file, "    not known yet\n");
-	for (__u64 i = 0; i < side->count && i < CLATCH_MAX_NEST; i++)
-		text_sa(o, &sas[i], i ? NULL : side);
+	for (__u64 i = 0; i < side->count; i++)
+		text_sa(o, &side->sa[i], i ? NULL : side);
 	if (side->mark)
 		fprintf(o->file, "    mark 0x%x\n", side->mark);
 	if (side->ifindex)
@@ -160,8 +158,8 @@ static void text_connection(struct output *o, const struct latch_view *view,
 	text_demand(o, proof->asked);
 	text_line(o, "policed:", policed[sides]);
 	text_ends(o, view, proof);
-	text_side(o, "in", &l->in, view->in);
-	text_side(o, "out", &l->out, view->out);
+	text_side(o, "in", &view->in);
+	text_side(o, "out", &view->out);
 }
 
 void text_latch(struct output *o, const struct latch_view *view, const struct latch_proof *proof)

@@ -152,7 +152,8 @@ static int dump(struct sockets *s, struct search *search)
  */
 static int find(struct sockets *s, struct search *search)
 {
-	const __u32 devices[] = { 0, search->latch->in.ifindex, search->latch->out.ifindex };
+	const __u32 devices[] = { 0, search->latch->held.in.ifindex,
+				  search->latch->held.out.ifindex };
 	int err = answers(s, search->tuple->proto);
 
 	for (int i = 0; i < 3 && !err && !search->found; i++)

@@ -33,6 +33,7 @@ struct words {
 struct tables {
 	struct sa_table sas;
 	int latches;
+	int more;
 	int id_map;
 	struct ids *ids;
 };
@@ -43,11 +44,12 @@ static void tables_close(struct tables *t)
 	ids_free(t->ids);
 	cleanup_close(&t->id_map);
 	cleanup_close(&t->latches);
+	cleanup_close(&t->more);
 }
 #define _cleanup_tables_ __attribute__((cleanup(tables_close)))
 #define TABLES_INIT                                                                                \
 	{                                                                                          \
-		SA_TABLE_INIT, -1, -1, NULL                                                        \
+		SA_TABLE_INIT, -1, -1, -1, NULL                                                    \
 	}
 
 static int tables_open(struct tables *t, const struct cli *cli)
@@ -57,6 +59,10 @@ static int tables_open(struct tables *t, const struct cli *cli)
 	if (!err) {
 		t->latches = pins_map(cli, "clatch_latches");
 		err = t->latches < 0 ? t->latches : 0;
+	}
+	if (!err) {
+		t->more = pins_map(cli, "clatch_more");
+		err = t->more < 0 ? t->more : 0;
 	}
 	if (!err) {
 		t->id_map = pins_map(cli, "clatch_ids");
@@ -137,7 +143,7 @@ static int check_id(const struct cli *cli, const char *option, const char *text)
 static int find_number(struct tables *t, const char *text)
 {
 	unsigned int highest;
-	int err = ids_in_use(t->sas.sas, t->latches, &highest);
+	int err = ids_in_use(t->sas.sas, t->latches, t->more, &highest);
 
 	if (!err)
 		err = ids_check(t->ids, highest);

@@ -286,10 +286,14 @@ struct dead_peer {
 	__u16 peer_id;
 };
 
-static bool has_peer(const struct clatch_side *side, __u16 peer_id)
+static bool has_peer(struct latches *latches, const struct clatch_latch *latch, enum clatch_dir dir,
+		     __u16 peer_id)
 {
-	for (__u32 i = 0; i < side->count && i < CLATCH_MAX_NEST; i++)
-		if (side->sa[i].who.peer_id == peer_id)
+	struct latch_side side;
+
+	latches_resolve(latches, &side, latch, dir);
+	for (__u32 i = 0; i < side.count; i++)
+		if (side.sa[i].who.peer_id == peer_id)
 			return true;
 	return false;
 }
@@ -298,6 +302,7 @@ static int break_for_good(void *context, const struct clatch_tuple *tuple,
 			  const struct clatch_latch *latch)
 {
 	const struct dead_peer *dead = context;
+	struct latches *latches = &dead->watch->latches;
 	const struct clatch_order order = {
 		.tuple = *tuple,
 		.id = latch->id,
@@ -306,8 +311,8 @@ static int break_for_good(void *context, const struct clatch_tuple *tuple,
 		.set = CLATCH_CAUSE_DEAD_PEER,
 	};
 
-	if (tuple->netns != dead->netns ||
-	    !(has_peer(&latch->in, dead->peer_id) || has_peer(&latch->out, dead->peer_id)))
+	if (tuple->netns != dead->netns || !(has_peer(latches, latch, CLATCH_IN, dead->peer_id) ||
+					     has_peer(latches, latch, CLATCH_OUT, dead->peer_id)))
 		return 0;
 	return orders_add(&dead->watch->orders, &order);
 }

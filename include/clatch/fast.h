@@ -1,25 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What nearly every packet of a latched connection is judged by and counted in: the value of
- * clatch_fast, an array, in which a latch has a slot from its first packet on that may go this way
- * (bpf/fast.h).  Slot 0 is no slot.  Shared by bpf/ and loader/.
+ * clatch_fast, an array, in which each latch of a connection has a slot (bpf/slot.h).  Slot 0 is no
+ * slot.  Shared by bpf/ and loader/.
  */
 #ifndef CLATCH_FAST_H
 #define CLATCH_FAST_H
 
 #include "latch.h"
 
+/* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
+struct clatch_verified {
+	__s64 expires; /* of its timer, ns; 0 = none */
+	__u32 state; /* its kernel address, in cache lines; the lower half */
+	__u32 latch; /* the lower half of the id of the latch that it was compared with */
+	__u32 replay_window;
+	__u32 generation; /* of the SA table's identities */
+};
+
 struct clatch_fast_side {
-	__u64 latch; /* id; 0 = no packet goes this way: BROKEN, closed, or gone */
+	__u64 latch; /* id, where the fast path is open (bpf/fast.h); 0: BROKEN, closed, or gone */
 	struct clatch_verified verified;
-	__u64 packets; /* to be added to the latch's own */
+	__u64 packets; /* that matched */
 	__u64 bytes;
+	__u64 violations;
 };
 
 struct clatch_fast {
 	struct clatch_fast_side side[CLATCH_DIRS];
 };
 
-_Static_assert(sizeof(struct clatch_fast) == 96, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_fast) == 112, "layout shared with pinned maps");
 
 #endif

@@ -37,53 +37,64 @@ enum clatch_latch_flag {
 	CLATCH_HELD = 64,
 	CLATCH_ASKED = 128, /* its program asked for something: see clatch_asked */
 	CLATCH_FORWARDED = 256, /* its socket is not on this host's side of a veth */
+	CLATCH_HAS_MORE = 512, /* there is a struct clatch_more of it */
 };
 
-/* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
-struct clatch_verified {
-	__u64 state; /* kernel address */
-	__s64 expires; /* of its timer, ns; 0 = none */
-	__u32 replay_window;
-	__u32 generation; /* of the SA table's identities */
-};
-
-/* One direction of a latch: what its first protected packet had, and what came since. */
+/* One direction of a latch: what its first protected packet had. */
 struct clatch_side {
-	struct clatch_sa_ref sa[CLATCH_MAX_NEST]; /* outermost first */
-	__u32 count; /* SAs recorded, 0 = this direction is not known yet */
+	struct clatch_sa_ref sa; /* the outermost; those inside it are in struct clatch_more */
 	__u32 mark; /* of the packet, and its device: the SPD's selectors may ask for them */
-	struct clatch_addr src; /* of the outermost SA, as recorded; shown */
-	struct clatch_addr dst;
-	__be16 encap_sport; /* NAT traversal: its UDP ports, 0 = none; shown */
-	__be16 encap_dport;
 	__u32 ifindex;
-	__u64 packets; /* that matched */
-	__u64 bytes;
-	__u64 violations;
-	struct clatch_verified verified;
 };
 
+/* The ends of an outermost SA, as recorded; shown. */
+struct clatch_outer {
+	struct clatch_addr local;
+	struct clatch_addr remote;
+	__be16 local_port; /* NAT traversal: its UDP ports, 0 = none */
+	__be16 remote_port;
+};
+
+/* What a latch holds its connection to, in both directions. */
+struct clatch_held {
+	struct clatch_side in;
+	struct clatch_side out;
+	struct clatch_outer outer; /* of both; where they differ, see struct clatch_more */
+};
+
+/*
+ * What few latches have: nested SAs, or ends that differ.  Value of clatch_more, by the latch's id;
+ * as long as the latch.
+ */
+struct clatch_more {
+	struct clatch_sa_ref nested[CLATCH_DIRS][CLATCH_MAX_NEST - 1]; /* inside the outermost */
+	struct clatch_outer outer[CLATCH_DIRS]; /* if they are @apart */
+	__u64 apart; /* 1 = the two directions have other outer ends than the latch says */
+};
+
+/* Every byte of it counts a million times: what changes with each packet is in clatch/fast.h. */
 struct clatch_latch {
 	__u64 id; /* never used twice while loaded */
 	__u64 since_ns; /* CLOCK_BOOTTIME */
 	__u64 changed_ns; /* of its last transition: BROKEN since when */
 	__u64 cookie; /* UDP: the socket's, as several may share a 5-tuple; SCTP: its announced end, ns */
-	__u64 listener; /* id of the latch of the listener it came from, 0 = none */
+	union {
+		__u64 listener; /* id of the latch of the listener it came from, 0 = none */
+		__u64 sockets; /* LISTENER: how many listen, SO_REUSEPORT allows several */
+	};
 	__u32 rule; /* number of the rule it was made under, CLATCH_NO_RULE = none */
-	enum clatch_state state;
-	__u32 causes; /* enum clatch_cause */
 	__u32 flags; /* enum clatch_latch_flag */
-	struct clatch_side in;
-	struct clatch_side out;
+	struct clatch_held held;
+	enum clatch_state state;
+	__u8 causes; /* enum clatch_cause */
+	__u8 pad[2];
 	struct bpf_timer end; /* runs when the connection is ending, or may never begin */
 	struct bpf_spin_lock lock; /* over recording a side and over state */
-	__u32 sockets; /* LISTENER: how many listen, SO_REUSEPORT allows several */
-	__u32 fast; /* its slot in clatch_fast (clatch/fast.h), 0 = none */
-	__u32 pad;
+	__u32 fast; /* its slot in clatch_fast (clatch/fast.h), 0 = none: a listener's */
 };
 
 _Static_assert(sizeof(struct clatch_tuple) == 48, "no padding in a hash key");
-_Static_assert(sizeof(struct clatch_side) == 176, "layout shared with pinned maps");
-_Static_assert(sizeof(struct clatch_latch) == 440, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_more) == 200, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_latch) == 168, "layout shared with pinned maps");
 
 #endif

@@ -85,7 +85,8 @@ struct clatch_sa_key {
  * so the latch keeps an index into clatch_suites (0 = none).
  */
 struct clatch_sa_ref {
-	__u32 suite;
+	__u16 suite;
+	__u16 count; /* the outermost's: SAs in its direction, 0 = that is not known yet */
 	__u32 reqid;
 	__u32 if_id;
 	__be32 spi; /* last seen; shown, never compared */

@@ -16,7 +16,7 @@ enum clatch_state {
 	CLATCH_BROKEN, /* nothing is sent or delivered; the causes say why */
 	CLATCH_CLOSED, /* nothing any more; there until its connection has gone */
 	CLATCH_STATES,
-};
+} __attribute__((packed)); /* a byte in a latch */
 
 /* What happens to a latch. */
 enum clatch_step {

@@ -92,6 +92,11 @@ def _state_lines(lab, shape, spis):
     return lines
 
 
+def sa_line(shape, src, dst, spi):
+    """An SA between any two addresses."""
+    return _state(shape, src, dst, spi)
+
+
 def _policy_lines(lab, shape, host, priority=1000):
     outer, inner = _addresses(lab, shape)
     if host is lab.b:

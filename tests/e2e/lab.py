@@ -387,6 +387,11 @@ class Guard:
                 return latch
         return None
 
+    def dump(self, name):
+        """The entries of a pinned map; of one that goes meanwhile bpftool has no value."""
+        out = run("bpftool", "-j", "map", "dump", "pinned", f"{self.bpffs}/{name}").stdout
+        return [entry for entry in json.loads(out) if "formatted" in entry]
+
     def update(self, name, key, value):
         """Writes an entry of a pinned map."""
         run("bpftool", "map", "update", "pinned", f"{self.bpffs}/{name}", "key", "hex",

@@ -3,7 +3,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import socket
@@ -14,7 +13,7 @@ import unittest
 import ipsec
 from case import FIRST, NEXT, Case
 from ipsec import Shape
-from lab import Guard, run, wait_for
+from lab import Guard, wait_for
 
 BASE = Shape()
 UDP = Shape(upper="udp")
@@ -148,9 +147,8 @@ class Adopt(Case):
             self.assertEqual(self.wire.ports("tcp", listener.getsockname()[1]), [])
 
     def sas(self, guard):
-        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_sas").stdout
         cookie = self.lab.a.netns_cookie()  # of others run has the SAs too
-        entries = [e["formatted"] for e in json.loads(dump)]
+        entries = [e["formatted"] for e in guard.dump("clatch_sas")]
         return {socket.ntohl(e["value"]["spi"]) for e in entries if e["key"]["netns"] == cookie}
 
     def test_sa_table_follows_the_kernel(self):

@@ -19,7 +19,7 @@ import unittest
 import ipsec
 from case import FIRST, LAST, NEXT, OTHER, Case
 from ipsec import Shape
-from lab import LOADER, Connection, Guard, Lab, Wire, cgroup2_mount, run, wait_for
+from lab import LOADER, Guard, Lab, Wire, cgroup2_mount, run, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "program"))
 from container import Container  # pylint: disable=wrong-import-position

@@ -3,7 +3,6 @@
 
 import contextlib
 import ctypes
-import json
 import socket
 import time
 import unittest
@@ -13,7 +12,7 @@ from case import FIRST, LAST
 from corner import CornerCase
 from ends import SYN_RECV, SYN_SENT, tcp_info
 from ipsec import Shape
-from lab import TCP, Connection, run, wait_for
+from lab import TCP, Connection, wait_for
 
 BASE = Shape()
 ESTABLISHED = 1  # as in TCP_INFO
@@ -267,9 +266,7 @@ class SynCookies(CornerCase):
         self.setting(self.lab.a, "net.ipv4.tcp_syncookies", 2)  # always
 
     def flags(self, latch):
-        dump = run("bpftool", "-j", "map", "dump", "pinned",
-                   f"{self.guard.bpffs}/clatch_latches").stdout
-        return [e["formatted"]["value"]["flags"] for e in json.loads(dump)
+        return [e["formatted"]["value"]["flags"] for e in self.guard.dump("clatch_latches")
                 if e["formatted"]["value"]["id"] == latch["id"]][0]
 
     def test_latched_and_held(self):

@@ -2,14 +2,13 @@
 """How a forwarded connection begins and ends where no socket tells, and what becomes of devices."""
 
 import contextlib
-import json
 import socket
 import struct
 
 from case import NEXT
 from gateway import GatewayCase, Tunnel
 import ipsec
-from lab import Guard, Wire, run, segment, wait_for
+from lab import Guard, Wire, segment, wait_for
 
 STAGES = ("new", "opening", "open", "ended", "reset", "datagrams")
 MARK_MASK = 0x3000
@@ -27,8 +26,7 @@ class LifeCase(GatewayCase):
         self.guard.update("clatch_gateway", bytes(4), struct.pack("=II6Q", MARK_MASK, 0, *times))
 
     def forwards(self):
-        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{self.guard.bpffs}/clatch_forwards")
-        return [entry.get("formatted", entry) for entry in json.loads(dump.stdout)]
+        return [entry["formatted"] for entry in self.guard.dump("clatch_forwards")]
 
     def stage(self, connection):
         """What is known of the connection's end."""

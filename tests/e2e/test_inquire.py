@@ -9,6 +9,7 @@ import ipsec
 from case import FIRST
 from ends import EndsCase
 from ipsec import Shape
+from lab import run
 
 BASE = Shape()
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -95,6 +96,45 @@ class Inquire(EndsCase):
         _, latch, _ = self.latched(Shape(nested=True))
         for way in "in", "out":
             self.assertEqual([sa["proto"] for sa in self.show(latch)[way]["sa"]], ["ah", "esp"])
+
+    def apart(self):
+        """A tunnel whose packets come from another address of the peer than they go to."""
+        a, b, other = self.lab.a.v4, self.lab.b.v4, "10.9.0.22"
+        tunnel = Shape(mode="tunnel")
+        self.lab.b.ip(f"address add {other}/24 dev {self.lab.b.dev}")
+        self.addCleanup(self.lab.b.ip, f"address del {other}/24 dev {self.lab.b.dev}")
+        for host, out, back in (self.lab.a, "out", "in"), (self.lab.b, "in", "out"):
+            host.ip(*(ipsec.sa_line(tunnel, *sa) for sa in ((a, other, FIRST[0]),
+                                                            (b, a, FIRST[1]))),
+                    *(f"xfrm policy add src {src} dst {dst} proto tcp dir {way} tmpl src {src} "
+                      f"dst {end} proto esp reqid 7 mode tunnel"
+                      for src, dst, way, end in ((a, b, out, other), (b, a, back, a))))
+        return [b, a], [a, other]
+
+    def test_outer_ends_that_differ(self):
+        ends = self.apart()
+        connection = self.connect()
+        connection.exchange()
+        latch = self.guard.latch(connection)
+        shown = self.show(latch)
+        self.assertEqual([[shown[way]["sa"][0][end] for end in ("src", "dst")]
+                          for way in ("in", "out")], list(ends))
+        self.wait_policed(latch)
+        ipsec.flush_policies(self.lab.b)  # in clear
+        connection.b.send(b"in clear")
+        for direction, wanted in zip(("in", "out"), ends):
+            if direction == "out":
+                ipsec.flush_policies(self.lab.a)
+                connection.a.send(b"in clear")
+            event = self.guard.wait_event(event="violation", latch=latch["id"],
+                                          direction=direction)
+            self.assertEqual([event["expected"][0][end] for end in ("src", "dst")], wanted)
+        more = run("bpftool", "map", "dump", "pinned", f"{self.guard.bpffs}/clatch_more").stdout
+        self.assertIn(f'"key": {latch["id"]}', more)
+        connection.abort()
+        self.guard.wait_event(event="closed", latch=latch["id"])
+        more = run("bpftool", "map", "dump", "pinned", f"{self.guard.bpffs}/clatch_more").stdout
+        self.assertNotIn(f'"key": {latch["id"]}', more)
 
     def test_route_based(self):
         _, latch, _ = self.latched(Shape(mode="tunnel", if_id=42))

@@ -2,7 +2,6 @@
 """Sockets that move between processes and cgroups, and network namespaces, on real ESP."""
 
 import contextlib
-import json
 import os
 import socket
 import unittest
@@ -198,9 +197,8 @@ class Namespaces(CornerCase):
         self.told_apart("udp", UDP)
 
     def sas(self, lab):
-        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{self.guard.bpffs}/clatch_sas")
         cookie = lab.a.netns_cookie()
-        return sum(e["formatted"]["key"]["netns"] == cookie for e in json.loads(dump.stdout))
+        return sum(e["formatted"]["key"]["netns"] == cookie for e in self.guard.dump("clatch_sas"))
 
     def test_sas_are_read_where_they_are(self):
         """A flush names no SA: the SAD is read anew, and in its own namespace."""

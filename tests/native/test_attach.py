@@ -9,7 +9,7 @@ import signal
 import socket
 import unittest
 
-from native import HOOKS, Case, REASONS, run, set_up_module
+from native import HOOKS, Case, REASONS, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 

@@ -17,14 +17,11 @@ import sys
 import time
 import unittest
 
+from layout import ESTABLISHED, LISTENER, latch, tuple_of
 from native import Case, LOADER, hex_bytes, must, run, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
-NO_RULE = 0xffffffff
-LISTENER, ESTABLISHED = 1, 3
-TUPLE = "<Q16s16sHHI"  # struct clatch_tuple
-LATCH = "<QQQQQIIII384x"  # struct clatch_latch: what comes before its sides
 SO_NETNS_COOKIE, SO_COOKIE = 71, 57
 NOWHERE = (bytes(16), 0)
 
@@ -124,9 +121,8 @@ class Closing(Case):
     def put(self, proto, local, remote, state=ESTABLISHED, socket_cookie=0):
         """Writes a latch and returns its number."""
         self.last += 1
-        key = struct.pack(TUPLE, self.cookie, local[0], remote[0], local[1], remote[1], proto)
-        value = struct.pack(LATCH, self.last, 10 ** 9, 10 ** 9, socket_cookie, 0, NO_RULE, state,
-                            0, 0)
+        key = tuple_of(self.cookie, local, remote, proto)
+        value = latch(self.last, state, cookie=socket_cookie)
         must("bpftool", "map", "update", "pinned", f"{self.dir}/clatch_latches", "key",
              *hex_bytes(key), "value", *hex_bytes(value))
         return self.last

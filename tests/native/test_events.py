@@ -11,9 +11,10 @@ import struct
 import subprocess
 import unittest
 
+from layout import ESTABLISHED, tuple_of
 from native import LOADER, must, set_up_module
 from test_scale import bpf, open_map
-from test_show import DEAD_PEER, ESTABLISHED, TUPLE, Written, v4
+from test_show import DEAD_PEER, Written
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -26,8 +27,7 @@ ORDERS, TIMES = 16, 1000
 
 
 def order(set_causes, clear):
-    key = struct.pack(TUPLE, 1, v4(OWN[0]), v4(PEER[0]), OWN[1], PEER[1], 6)
-    return key + struct.pack(ORDER, 1, 0, set_causes, clear, 0, OUT, CLEAR, 0, 0, 0, 0)
+    return tuple_of(1, OWN, PEER, 6) + struct.pack(ORDER, 1, 0, set_causes, clear, 0, OUT, CLEAR, 0, 0, 0, 0)
 
 
 def carry_out(program, orders, times=1):
@@ -82,7 +82,6 @@ class Together(Written):
         # by then `run` may have missed the connection, and its event found no room either
         self.assertEqual((last["event"], last["count"]), ("lost", self.lost()))
         self.assertEqual({line["event"] for line in lines}, {"broken"})
-        self.assertEqual({line["cause"] for line in lines}, {"policy", "sa-conflict", "dead-peer"})
         self.assertEqual(len(lines) + lost, told)
 
 

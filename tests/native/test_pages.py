@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The manual pages: do they say all that the program and its parsers know, and is it well-formed?"""
 
-import os
 import pathlib
 import re
 import tempfile

@@ -20,13 +20,14 @@ import time
 import unittest
 
 from guarded import MAY_PROTECT, GuardedCase
+from layout import BROKEN, latch, tuple_of
 from native import LOADER, must, run, set_up_module
-from test_close import LATCH, SO_NETNS_COOKIE, TUPLE, error_of, netns_of, packed
+from test_close import SO_NETNS_COOKIE, error_of, netns_of, packed
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
 MAX_RULES, ALL_RULES = 256, 4096
-BROKEN, TCP = 4, 6
+TCP = 6
 SYS_BPF, MAP_UPDATE, OBJ_GET = 321, 2, 7  # x86_64
 NO_RULES = "[clatch]\nmode = enforce\nmax-latches = 65536\n"
 GUARD = "[rule %s]\nproto = tcp\nremote-port = %d\nrequire = ipsec\n"
@@ -269,8 +270,8 @@ class InForce(GuardedCase):
               contextlib.closing(Map(f"{self.dir}/clatch_latches")) as latches):
             for number in numbers:
                 rules.update(struct.pack("<I", number), bytes(352))
-                latches.update(struct.pack(TUPLE, 1, bytes(16), bytes(16), number % 65536, 1, TCP),
-                               struct.pack(LATCH, number, 1, 1, 0, 0, number, 3, 0, 0))
+                latches.update(tuple_of(1, ("::", number % 65536), ("::", 1), TCP),
+                               latch(number, rule=number))
         full = "".join(f"[rule {i}]\n" for i in range(MAX_RULES))
         self.put_in_force(full)
         before = self.ok("policy", "show", "--json")
@@ -360,11 +361,10 @@ class InForce(GuardedCase):
             self.addCleanup(end.close)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 500000))
         local, remote = packed(client.getsockname()), packed(client.getpeername())
-        key = struct.pack(TUPLE, struct.unpack("<Q", raw)[0], local[0], remote[0], local[1],
-                          remote[1], TCP)
+        key = tuple_of(struct.unpack("<Q", raw)[0], local, remote, TCP)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         with contextlib.closing(Map(f"{self.dir}/clatch_latches")) as latches:
-            latches.update(key, struct.pack(LATCH, local[1], now, now, 0, 0, rule, BROKEN, 1, 0))
+            latches.update(key, latch(local[1], BROKEN, since=now, changed=now, rule=rule, causes=1))
         return client
 
 

@@ -14,15 +14,14 @@ import subprocess
 import time
 import unittest
 
+from layout import latch, outer, side, tuple_of
 from native import Case, LOADER, set_up_module
 from test_close import netns_of
-from test_show import ESTABLISHED, HEAD, NO_RULE, TAIL, TUPLE, v4
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
 LATCHES, POLICIES = 100_000, 1000
 LIMIT = 1  # seconds; a quiet machine takes less than a tenth of it, and says so
-SIDE = "<IIIiHH60xII16s16sHHIQQQ24x"
 SO_NETNS_COOKIE = 71
 BPF, MAP_UPDATE_BATCH, OBJ_GET = 321, 26, 7
 SUITE = struct.pack("<32s32sHHHBBBB6x", b"rfc4106(gcm(aes))", b"", 160, 0, 128, 50, 0, 0, 5)
@@ -53,14 +52,10 @@ def network(number):
     return f"10.{number // 256}.{number % 256}"
 
 
-def side(src, dst):
-    return struct.pack(SIDE, 1, 7, 0, 0, 0, 0, 1, 0, v4(src), v4(dst), 0, 0, 0, 1, 100, 0)
-
-
 class Judge(Case):
     """Half of the policies are outbound, half inbound; 200 peers are behind each."""
 
-    networks = POLICIES // 2
+    networks, latches = POLICIES // 2, LATCHES
     own = "192.0.2.1"
 
     def setUp(self):
@@ -101,13 +96,11 @@ class Judge(Case):
         with netns_of(self.netns), socket.socket() as inside:
             cookie = struct.unpack("Q", inside.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
         keys, values = [], []
-        for number in range(LATCHES):
+        for number in range(self.latches):
             peer = f"{network(number % self.networks)}.{number // self.networks + 1}"
-            keys.append(struct.pack(TUPLE, cookie, v4(self.own), v4(peer), 40000, 5000, 6))
-            values.append(struct.pack(HEAD, number + 1, 10 ** 9, 10 ** 9, 0, 0, NO_RULE,
-                                      ESTABLISHED, 0, 0) + side(peer, self.own) +
-                          side(self.own, peer) + struct.pack(TAIL, 0, 0, 0, 0))
-        update_all(latches, b"".join(keys), b"".join(values), LATCHES)
+            keys.append(tuple_of(cookie, (self.own, 40000), (peer, 5000), 6))
+            values.append(latch(number + 1, sides=2 * (side(1, 1, 7),), ends=outer(self.own, peer)))
+        update_all(latches, b"".join(keys), b"".join(values), self.latches)
 
     def broken(self, count, change):
         """Seconds from a change to the last of @count latches that it breaks."""

@@ -2,31 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What status, list and show make of the latch database.  The latches are written by hand."""
 
-import ipaddress
 import json
 import struct
 import unittest
 
+from layout import (BROKEN, CLOSED, ESTABLISHED, LARVAL, LISTENER, counts, latch, side, tuple_of)
 from native import Case, hex_bytes, must, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
-NO_RULE = 0xffffffff
-LISTENER, LARVAL, ESTABLISHED, BROKEN, CLOSED = 1, 2, 3, 4, 5
 OUT_CLEAR, DEAD_PEER = 1, 16
 DEMANDED, POLICED_IN = 8, 16
-TUPLE = "<Q16s16sHHI"
-HEAD = "<QQQQQIIII"  # struct clatch_latch up to its sides
-SIDE = "<80xII16s16sHHIQQQ24x"
-TAIL = "<16xIIII"
-
-
-def v4(addr):
-    return b"\0" * 10 + b"\xff\xff" + ipaddress.ip_address(addr).packed
-
-
-def side(mark=0, ifindex=0, packets=0):
-    return struct.pack(SIDE, 0, mark, bytes(16), bytes(16), 0, 0, ifindex, packets, 0, 0)
 
 
 class Written(Case):
@@ -36,21 +22,21 @@ class Written(Case):
         super().setUp()
         self.load()
 
-    def put(self, number, local, remote, state, *, proto=6, listener=0, causes=0, flags=0,
-            sockets=0, out=side()):
-        peer = (v4(remote[0]), remote[1]) if remote else (bytes(16), 0)
-        key = struct.pack(TUPLE, 1, v4(local[0]), peer[0], local[1], peer[1], proto)
-        value = struct.pack(HEAD, number, 10 ** 9, 2 * 10 ** 9, 0, listener, NO_RULE, state,
-                            causes, flags) + side() + out + struct.pack(TAIL, 0, sockets, 0, 0)
-        must("bpftool", "map", "update", "pinned", f"{self.dir}/clatch_latches", "key",
-             *hex_bytes(key), "value", *hex_bytes(value))
+    def write(self, name, key, value):
+        must("bpftool", "map", "update", "pinned", f"{self.dir}/{name}", "key", *hex_bytes(key),
+             "value", *hex_bytes(value))
+
+    def put(self, number, local, remote, state, *, proto=6, **more):
+        self.write("clatch_latches", tuple_of(1, local, remote, proto),
+                   latch(number, state, changed=2 * 10 ** 9, **more))
 
 
 class Shown(Written):
     def fill(self):
-        self.put(1, ("0.0.0.0", 80), None, LISTENER, sockets=2)
+        self.put(1, ("0.0.0.0", 80), None, LISTENER, listener=2)
         self.put(2, ("10.9.0.1", 80), ("10.9.0.2", 4000), ESTABLISHED, listener=1,
-                 flags=DEMANDED | POLICED_IN, out=side(42, 3, 7))
+                 flags=DEMANDED | POLICED_IN, slot=9, sides=(side(), side(mark=42, ifindex=3)))
+        self.write("clatch_fast", struct.pack("<I", 9), counts((1, 60, 0), (7, 800, 5)))
         self.put(3, ("10.9.0.1", 80), ("10.9.0.2", 4001), BROKEN, causes=OUT_CLEAR | DEAD_PEER)
         self.put(4, ("10.9.0.1", 80), ("10.9.0.2", 4002), CLOSED, proto=132)
         self.put(5, ("10.9.0.1", 81), None, CLOSED, proto=132)
@@ -84,7 +70,7 @@ class Shown(Written):
         shown = json.loads(self.ok("show", "2", "--json"))
         self.assertEqual((shown["listener"], shown["demanded"]), (1, True))
         self.assertEqual(shown["policed"], {"in": True, "out": False})
-        self.assertEqual(shown["out"], {"sa": [], "packets": 7, "bytes": 0, "violations": 0,
+        self.assertEqual(shown["out"], {"sa": [], "packets": 7, "bytes": 800, "violations": 5,
                                         "mark": 42, "ifindex": 3})
         self.assertNotEqual(shown["changed"], shown["since"])
         self.assertNotIn("sockets", shown)

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import select
 import socket
-import struct
 import sys
 import unittest
 
@@ -20,8 +19,6 @@ import sad  # noqa: E402
 from native import set_up_module
 from test_close import netns_of
 import test_scale
-from test_scale import SO_NETNS_COOKIE, SUITE, network, open_map, side, update_all
-from test_show import ESTABLISHED, HEAD, NO_RULE, TAIL, TUPLE, v4
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -40,21 +37,7 @@ def storm(told, begun):
 
 
 class Storm(test_scale.Judge):
-    networks = 1
-
-    def fill(self):
-        """One latch."""
-        suites = open_map(f"{self.dir}/clatch_suites")
-        latches = open_map(f"{self.dir}/clatch_latches")
-        self.addCleanup(os.close, suites)
-        self.addCleanup(os.close, latches)
-        update_all(suites, struct.pack("<I", 1), SUITE, 1)
-        with netns_of(self.netns), socket.socket() as inside:
-            cookie = struct.unpack("Q", inside.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
-        peer = f"{network(0)}.1"
-        update_all(latches, struct.pack(TUPLE, cookie, v4(self.own), v4(peer), 40000, 5000, 6),
-                   struct.pack(HEAD, 1, 10 ** 9, 10 ** 9, 0, 0, NO_RULE, ESTABLISHED, 0, 0) +
-                   side(peer, self.own) + side(self.own, peer) + struct.pack(TAIL, 0, 0, 0, 0), 1)
+    networks = latches = 1
 
     def test_a_change_is_judged_in_time(self):
         begun = multiprocessing.Event()
@@ -67,7 +50,7 @@ class Storm(test_scale.Judge):
             self.addCleanup(process.join)
             self.addCleanup(process.kill)
         begun.wait()
-        self.ip([f"xfrm policy delete src {self.own} dst {network(0)}.0/24 dir out"])
+        self.ip([f"xfrm policy delete src {self.own} dst {test_scale.network(0)}.0/24 dir out"])
         self.assertTrue(select.select([self.process.stdout], [], [], WAIT)[0], "not judged")
         event = json.loads(self.process.stdout.readline())
         self.assertEqual((event["event"], event["cause"]), ("broken", "policy"))

@@ -25,8 +25,8 @@ struct world {
 	size_t sa_count;
 	struct clatch_tuple tuple; /* 10.9.0.1:40000 to 10.9.0.2:5000, TCP */
 	struct clatch_latch latch;
-	struct clatch_sa in[CLATCH_MAX_NEST];
-	struct clatch_sa out[CLATCH_MAX_NEST];
+	struct latch_side in;
+	struct latch_side out;
 	bool blocks_in; /* the SPD's defaults */
 	bool blocks_out;
 };
@@ -126,14 +126,9 @@ static inline void world_narrow(struct sa_class *sa)
 	sa->selector.prefixlen_d = 32;
 }
 
-static inline void world_latch(struct clatch_side *side, struct clatch_sa *latched,
-			       const struct clatch_sa *sa)
+static inline void world_latch(struct latch_side *side, const struct clatch_sa *sa)
 {
-	latched[side->count++] = *sa;
-	if (side->count > 1)
-		return;
-	side->src = sa->src;
-	side->dst = sa->dst;
+	side->sa[side->count++] = *sa;
 }
 
 static inline void world_begin(struct world *w)
@@ -149,13 +144,13 @@ static inline void world_begin(struct world *w)
 	};
 	world_policy(w, XFRM_POLICY_OUT);
 	world_policy(w, XFRM_POLICY_IN);
-	world_latch(&w->latch.out, w->out, &world_sa(w, CLATCH_OUT)->sa);
-	world_latch(&w->latch.in, w->in, &world_sa(w, CLATCH_IN)->sa);
+	world_latch(&w->out, &world_sa(w, CLATCH_OUT)->sa);
+	world_latch(&w->in, &world_sa(w, CLATCH_IN)->sa);
 }
 
 static inline void world_judge(const struct world *w, struct conflict *found)
 {
-	const struct conflict_latch latch = { &w->tuple, &w->latch, w->in, w->out };
+	const struct conflict_latch latch = { &w->tuple, &w->latch, &w->in, &w->out };
 	struct sa_set *sas = sa_set_new();
 	struct spd *spd = spd_new();
 

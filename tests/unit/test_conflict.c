@@ -164,9 +164,9 @@ static void enc_not_in_mask(struct world *w)
 
 static void auth_not_in_mask(struct world *w)
 {
-	strcpy(w->out[0].suite.enc, "cbc(aes)");
-	strcpy(w->out[0].suite.auth, "hmac(sha256)");
-	w->sas[0].sa = w->out[0];
+	strcpy(w->out.sa[0].suite.enc, "cbc(aes)");
+	strcpy(w->out.sa[0].suite.auth, "hmac(sha256)");
+	w->sas[0].sa = w->out.sa[0];
 	w->policies[0].templates[0].aalgos = 1 << 3; /* HMAC-SHA1 */
 }
 
@@ -178,8 +178,8 @@ static void aead_not_in_mask(struct world *w)
 
 static void unknown_to_masks(struct world *w)
 {
-	world_name(w->out[0].suite.enc, "rfc7539esp(chacha20,poly1305)");
-	w->sas[0].sa = w->out[0];
+	world_name(w->out.sa[0].suite.enc, "rfc7539esp(chacha20,poly1305)");
+	w->sas[0].sa = w->out.sa[0];
 	w->policies[0].templates[0].ealgos = 1 << 12;
 }
 
@@ -207,14 +207,14 @@ static void same_if_id(struct world *w)
 		w->policies[i].if_id = 42;
 		w->sas[i].sa.if_id = 42;
 	}
-	w->in[0].if_id = 42;
-	w->out[0].if_id = 42;
+	w->in.sa[0].if_id = 42;
+	w->out.sa[0].if_id = 42;
 }
 
 static void bypass_other_mark(struct world *w)
 {
 	bypass_above(w);
-	w->latch.out.mark = 1;
+	w->out.mark = 1;
 	w->policies[2].mark = 2;
 	w->policies[2].mark_mask = 3;
 }
@@ -222,27 +222,27 @@ static void bypass_other_mark(struct world *w)
 static void bypass_same_mark(struct world *w)
 {
 	bypass_other_mark(w);
-	w->latch.out.mark = 6;
+	w->out.mark = 6;
 }
 
 static void bypass_other_device(struct world *w)
 {
 	bypass_above(w);
-	w->latch.out.ifindex = 3;
+	w->out.ifindex = 3;
 	w->policies[2].selector.ifindex = 4;
 }
 
 static void bypass_same_device(struct world *w)
 {
 	bypass_other_device(w);
-	w->latch.out.ifindex = 4;
+	w->out.ifindex = 4;
 }
 
 /* Inbound the kernel looks for the loopback device, wherever the packet came in. */
 static void bypass_device_in(struct world *w)
 {
 	bypass_above_in(w);
-	w->latch.in.ifindex = 4;
+	w->in.ifindex = 4;
 	w->policies[2].selector.ifindex = 4;
 }
 
@@ -255,15 +255,15 @@ static void bypass_loopback_in(struct world *w)
 static void side_unknown(struct world *w)
 {
 	flushed(w);
-	w->latch.in.count = 0;
-	w->latch.out.count = 0;
+	w->in.count = 0;
+	w->out.count = 0;
 }
 
 static void suite_unknown(struct world *w)
 {
 	flushed(w);
-	memset(&w->out[0].suite, 0, sizeof(w->out[0].suite));
-	w->latch.in.count = 0;
+	memset(&w->out.sa[0].suite, 0, sizeof(w->out.sa[0].suite));
+	w->in.count = 0;
 }
 
 /* AH around ESP: the outermost template is the last. */
@@ -272,7 +272,7 @@ static void nested(struct world *w)
 	static const char ah[] = "hmac(sha256)";
 
 	for (int i = 0; i < 2; i++) {
-		struct clatch_sa *latched = i ? w->in : w->out;
+		struct clatch_sa *latched = i ? w->in.sa : w->out.sa;
 
 		latched[1] = latched[0];
 		latched[0].suite.proto = IPPROTO_AH;
@@ -283,8 +283,8 @@ static void nested(struct world *w)
 		w->policies[i].templates[1].proto = IPPROTO_AH;
 		w->policies[i].count = 2;
 	}
-	w->latch.in.count = 2;
-	w->latch.out.count = 2;
+	w->in.count = 2;
+	w->out.count = 2;
 }
 
 static void nested_wrong_order(struct world *w)
@@ -420,8 +420,8 @@ static void to_v6(struct world *w)
 		w->sas[i].sa.src = i ? remote : local;
 		w->sas[i].sa.dst = i ? local : remote;
 	}
-	w->tuple.local = w->latch.out.src = w->latch.in.dst = local;
-	w->tuple.remote = w->latch.out.dst = w->latch.in.src = remote;
+	w->tuple.local = w->out.sa[0].src = w->in.sa[0].dst = local;
+	w->tuple.remote = w->out.sa[0].dst = w->in.sa[0].src = remote;
 }
 
 static void v6_other_family(struct world *w)
@@ -442,7 +442,7 @@ static void v6_bypass(struct world *w)
 static void v6_device(struct world *w)
 {
 	v6_bypass(w);
-	w->latch.out.ifindex = 4;
+	w->out.ifindex = 4;
 	w->policies[2].selector.ifindex = 4;
 }
 

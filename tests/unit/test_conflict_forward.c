@@ -50,7 +50,7 @@ static void any_reqid(struct world *w)
 static void of_the_veth(struct world *w)
 {
 	policed(w);
-	w->latch.in.ifindex = 4;
+	w->in.ifindex = 4;
 	world_policy(w, XFRM_POLICY_FWD)->count = 0;
 	w->policies[2].priority = 10;
 	w->policies[2].selector.ifindex = 4;

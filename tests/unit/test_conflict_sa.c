@@ -153,7 +153,7 @@ static void marked(struct world *w)
 static void marked_as_packets(struct world *w)
 {
 	marked(w);
-	w->latch.in.mark = 0xf01;
+	w->in.mark = 0xf01;
 }
 
 /* Outbound an SA is looked for with the policy's mark. */
@@ -162,7 +162,7 @@ static void marked_out(struct world *w)
 	marked(w);
 	w->sas[2].sa.src = w->sas[0].sa.src;
 	w->sas[2].sa.dst = w->sas[0].sa.dst;
-	w->latch.out.mark = 1;
+	w->out.mark = 1;
 }
 
 static void marked_out_as_policy(struct world *w)
@@ -255,10 +255,10 @@ static void tunnel(struct world *w)
 		w->sas[i].sa.src = world_addr(i ? "192.0.2.2" : "192.0.2.1");
 		w->sas[i].sa.dst = world_addr(i ? "192.0.2.1" : "192.0.2.2");
 	}
-	w->latch.out.count = 0;
-	w->latch.in.count = 0;
-	world_latch(&w->latch.out, w->out, &w->sas[0].sa);
-	world_latch(&w->latch.in, w->in, &w->sas[1].sa);
+	w->out.count = 0;
+	w->in.count = 0;
+	world_latch(&w->out, &w->sas[0].sa);
+	world_latch(&w->in, &w->sas[1].sa);
 }
 
 static void tunnel_weaker(struct world *w)
@@ -289,9 +289,9 @@ static void nested(struct world *w)
 	w->policies[1].templates[1] = w->policies[1].templates[0];
 	w->policies[1].templates[1].proto = IPPROTO_AH;
 	w->policies[1].count = 2;
-	w->latch.in.count = 2;
-	w->in[1] = w->in[0];
-	w->in[0] = *ah;
+	w->in.count = 2;
+	w->in.sa[1] = w->in.sa[0];
+	w->in.sa[0] = *ah;
 }
 
 static void nested_unpoliced(struct world *w)
@@ -406,7 +406,7 @@ static void test_fields(void **state)
 
 	(void)state;
 	world_begin(&w);
-	a = w.out[0];
+	a = w.out.sa[0];
 #define CHECK(change, field)                                                                       \
 	do {                                                                                       \
 		b = a;                                                                             \

@@ -11,7 +11,7 @@ static void know(struct world *w)
 {
 	const struct clatch_who db1 = { .local_id = APP3, .peer_id = DB1 };
 
-	w->in[0].who = w->out[0].who = db1;
+	w->in.sa[0].who = w->out.sa[0].who = db1;
 	w->sas[0].sa.who = w->sas[1].sa.who = db1;
 }
 
@@ -74,7 +74,7 @@ static void weaker_before(struct world *w)
 
 static void local_known(struct world *w)
 {
-	w->out[0].who.local_id = APP3;
+	w->out.sa[0].who.local_id = APP3;
 	w->policies[0].templates[0].reqid = 9;
 }
 

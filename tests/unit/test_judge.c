@@ -23,19 +23,24 @@ struct world {
 	struct domain domain;
 	struct clatch_tuple tuple;
 	struct clatch_latch latch;
+	struct clatch_more more;
 	struct clatch_order order; /* the last one */
 };
 
 static struct clatch_side side(__u32 spi)
 {
-	struct clatch_side s = {
-		.count = 1,
-		.sa = { { .suite = SUITE, .reqid = 7, .spi = htonl(spi) } },
+	return (struct clatch_side){
+		.sa = { .suite = SUITE, .count = 1, .reqid = 7, .spi = htonl(spi) },
 	};
+}
 
-	addr_from_v4(&s.src, inet_addr("10.9.0.2"));
-	addr_from_v4(&s.dst, inet_addr("10.9.0.1"));
-	return s;
+static struct clatch_outer outer(const char *local, const char *remote)
+{
+	struct clatch_outer ends = {};
+
+	addr_from_v4(&ends.local, inet_addr(local));
+	addr_from_v4(&ends.remote, inet_addr(remote));
+	return ends;
 }
 
 /* Of the same suite as the SAs of this world. */
@@ -63,10 +68,14 @@ static void begin_world(struct world *w, void **state)
 		.latches = LATCHES_INIT,
 		.latch = { .id = 17,
 			   .state = CLATCH_ESTABLISHED,
-			   .in = side(SPI_IN),
-			   .out = side(SPI_OUT) },
+			   .flags = CLATCH_HAS_MORE,
+			   .held = { .in = side(SPI_IN), .out = side(SPI_OUT) } },
+		.more = { .outer = { [CLATCH_IN] = outer("10.9.0.1", "10.9.0.2"),
+				     [CLATCH_OUT] = outer("10.9.0.2", "10.9.0.1") },
+			  .apart = 1 },
 	};
 	w->latches.suites = make_suites();
+	w->latches.more = bpf_map_create(BPF_MAP_TYPE_HASH, "t_more", 8, sizeof(w->more), 1, NULL);
 	w->domain = (struct domain){ .sad = w->sad->sad, .spd = spd_new() };
 	w->tuple = (struct clatch_tuple){ .netns = w->sad->netns,
 					  .local_port = 40000,
@@ -87,6 +96,7 @@ static void end_world(struct world *w, void **state)
 
 static bool judged(struct world *w, bool changed)
 {
+	assert_int_equal(bpf_map_update_elem(w->latches.more, &w->latch.id, &w->more, BPF_ANY), 0);
 	return judge(&w->domain, &w->latches, &w->tuple, &w->latch, changed, &w->order);
 }
 
@@ -124,31 +134,31 @@ static void tell_local_only(struct world *w)
 static void knows_local(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].who.local_id = HOST;
+	w->latch.held.in.sa.who.local_id = HOST;
 }
 
 static void knows_peer(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].who.peer_id = PEER;
+	w->latch.held.in.sa.who.peer_id = PEER;
 }
 
 static void knows_both(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].who = (struct clatch_who){ HOST, PEER };
+	w->latch.held.in.sa.who = (struct clatch_who){ HOST, PEER };
 }
 
 static void in_not_recorded(struct world *w)
 {
 	tell_both(w);
-	w->latch.in.count = 0;
+	w->latch.held.in.sa.count = 0;
 }
 
 static void in_is_of_another_sa(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].spi = htonl(9);
+	w->latch.held.in.sa.spi = htonl(9);
 }
 
 /* `identity del`, a moment ago. */
@@ -163,25 +173,25 @@ static void in_was_taken_back(struct world *w)
 static void in_is_of_another_reqid(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].reqid = 8;
+	w->latch.held.in.sa.reqid = 8;
 }
 
 static void in_is_of_another_if_id(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].if_id = 8;
+	w->latch.held.in.sa.if_id = 8;
 }
 
 static void in_is_of_another_suite(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.sa[0].suite = SUITE + 1;
+	w->latch.held.in.sa.suite = SUITE + 1;
 }
 
 static void in_is_elsewhere(struct world *w)
 {
 	tell_in(w);
-	w->latch.in.dst.b[15]++;
+	w->more.outer[CLATCH_IN].local.b[15]++;
 }
 
 static void other_namespace(struct world *w)
@@ -356,8 +366,8 @@ static void test_clears(void **state)
 		begin_world(&w, state);
 		w.latch.state = CLATCH_BROKEN;
 		w.latch.causes = CLATCH_CAUSES_JUDGED | CLATCH_CAUSES_SEEN | CLATCH_CAUSE_DEAD_PEER;
-		w.latch.out.sa[0].if_id = rows[i].if_id;
-		w.latch.out.mark = rows[i].mark;
+		w.latch.held.out.sa.if_id = rows[i].if_id;
+		w.latch.held.out.mark = rows[i].mark;
 		if (rows[i].demanded)
 			demand_protection(w.domain.spd, rows[i].if_id);
 		assert_row(rows[i].name, judged(&w, rows[i].changed));

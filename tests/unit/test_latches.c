@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <bpf/bpf.h>
+#include <clatch/fast.h>
 #include <clatch/meta.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,6 +23,10 @@ static int make_maps(void **state)
 
 	l->latches = bpf_map_create(BPF_MAP_TYPE_HASH, "t_latches", sizeof(struct clatch_tuple),
 				    sizeof(struct clatch_latch), 5001, NULL);
+	l->more =
+		bpf_map_create(BPF_MAP_TYPE_HASH, "t_more", 8, sizeof(struct clatch_more), 4, NULL);
+	l->fast = bpf_map_create(BPF_MAP_TYPE_ARRAY, "t_fast", 4, sizeof(struct clatch_fast), 4,
+				 NULL);
 	l->suites = bpf_map_create(BPF_MAP_TYPE_ARRAY, "t_suites", 4, sizeof(struct clatch_suite),
 				   4, NULL);
 	l->rules = bpf_map_create(BPF_MAP_TYPE_HASH, "t_rules", 4, sizeof(struct clatch_rule), 4,
@@ -33,8 +38,8 @@ static int make_maps(void **state)
 					 sizeof(struct clatch_certificate), 4, NULL);
 	l->ids = ids_new(l->id_map);
 	*state = l;
-	return l->latches < 0 || l->suites < 0 || l->rules < 0 || l->sas < 0 || l->id_map < 0 ||
-	       l->certificates < 0 || !l->ids;
+	return l->latches < 0 || l->more < 0 || l->fast < 0 || l->suites < 0 || l->rules < 0 ||
+	       l->sas < 0 || l->id_map < 0 || l->certificates < 0 || !l->ids;
 }
 
 static int close_maps(void **state)
@@ -103,13 +108,40 @@ static int keep(void *context, const struct latch_view *view)
 static void put_nested_latch(const struct latches *l)
 {
 	const struct clatch_tuple tuple = { .netns = 3, .local_port = 6000 };
-	struct clatch_latch latch = { .id = 6000, .rule = 258, .out = { .count = 2 } };
+	struct clatch_fast fast = {
+		.side[CLATCH_OUT] = { .packets = 3, .bytes = 4, .violations = 5 },
+	};
+	struct clatch_more more = {
+		.nested[CLATCH_OUT] = { { .suite = 2, .if_id = 8, .spi = htonl(2) } },
+	};
+	struct clatch_latch latch = {
+		.id = 6000,
+		.rule = 258,
+		.flags = CLATCH_HAS_MORE,
+		.fast = 3,
+		.held.out = { .sa = { .suite = 1, .count = 2, .reqid = 7, .spi = htonl(1) },
+			      .mark = 42,
+			      .ifindex = 3 },
+		.held.outer = { .local_port = htons(4500), .remote_port = htons(34500) },
+	};
 
-	addr_from_v4(&latch.out.src, inet_addr("192.0.2.1"));
-	addr_from_v4(&latch.out.dst, inet_addr("192.0.2.2"));
-	latch.out.sa[0] = (struct clatch_sa_ref){ .suite = 1, .reqid = 7, .spi = htonl(1) };
-	latch.out.sa[1] = (struct clatch_sa_ref){ .suite = 2, .if_id = 8, .spi = htonl(2) };
+	addr_from_v4(&latch.held.outer.local, inet_addr("192.0.2.1"));
+	addr_from_v4(&latch.held.outer.remote, inet_addr("192.0.2.2"));
 	put(l->latches, &tuple, &latch);
+	put(l->more, &latch.id, &more);
+	put(l->fast, &latch.fast, &fast);
+}
+
+static void check_nested(const struct latch_side *out)
+{
+	assert_int_equal(out->count, 2);
+	assert_int_equal(out->mark, 42);
+	assert_int_equal(out->ifindex, 3);
+	assert_int_equal(out->encap_sport, htons(4500));
+	assert_int_equal(out->encap_dport, htons(34500));
+	assert_int_equal(out->packets, 3);
+	assert_int_equal(out->bytes, 4);
+	assert_int_equal(out->violations, 5);
 }
 
 static void test_resolves(void **state)
@@ -133,21 +165,27 @@ static void test_resolves(void **state)
 	put_nested_latch(l);
 	assert_int_equal(latches_each(l, &f, keep, &view), 1);
 	assert_string_equal(view.rule, "db");
-	assert_string_equal(view.out[0].suite.auth, "hmac(sha256)");
-	assert_int_equal(view.out[0].reqid, 7);
-	assert_memory_equal(&view.out[0].dst, &key.dst, sizeof(key.dst));
-	assert_string_equal(view.out[1].suite.enc, "cbc(aes)");
-	assert_int_equal(view.out[1].if_id, 8);
-	assert_memory_equal(&view.out[1].src, &inner.src, sizeof(inner.src));
+	check_nested(&view.out);
+	assert_int_equal(view.in.count, 0);
+	assert_int_equal(view.in.packets, 0);
+	assert_string_equal(view.out.sa[0].suite.auth, "hmac(sha256)");
+	assert_int_equal(view.out.sa[0].reqid, 7);
+	assert_memory_equal(&view.out.sa[0].dst, &key.dst, sizeof(key.dst));
+	assert_string_equal(view.out.sa[1].suite.enc, "cbc(aes)");
+	assert_int_equal(view.out.sa[1].if_id, 8);
+	assert_memory_equal(&view.out.sa[1].src, &inner.src, sizeof(inner.src));
 }
 
-static struct latch_view view_of(struct latches *l, struct clatch_latch latch)
+static struct latch_view view_of(struct latches *l, struct clatch_latch latch,
+				 const struct clatch_more *more)
 {
 	struct filter f = { .local = { .has_port = true, .port = 6001 } };
 	const struct clatch_tuple tuple = { .local_port = 6001 };
 	struct latch_view view;
 
 	latch.id = 6001;
+	latch.flags = CLATCH_HAS_MORE;
+	put(l->more, &latch.id, more);
 	latch.rule = CLATCH_NO_RULE;
 	put(l->latches, &tuple, &latch);
 	assert_int_equal(latches_each(l, &f, keep, &view), 1);
@@ -180,19 +218,16 @@ static void test_resolves_ends(void **state)
 	};
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct latch_view view =
-			view_of(l, (struct clatch_latch){
-					   .in = { .count = rows[i].in_count,
-						   .sa = { { .who = rows[i].in[0] },
-							   { .who = rows[i].in[1] } } },
-					   .out = { .count = rows[i].out_count,
-						    .sa = { { .who = rows[i].out } } },
-				   });
+		const struct clatch_more more = { .nested[CLATCH_IN] = {
+							  { .who = rows[i].in[1] } } };
+		const struct clatch_latch latch = {
+			.held.in.sa = { .count = rows[i].in_count, .who = rows[i].in[0] },
+			.held.out.sa = { .count = rows[i].out_count, .who = rows[i].out },
+		};
+		struct latch_view view = view_of(l, latch, &more);
 
 		assert_row(rows[i].name, is_text(view.local_id, rows[i].local_id));
 		assert_row(rows[i].name, is_text(view.peer_id, rows[i].peer_id));
-		assert_memory_equal(&view.in[0].who, rows[i].in_count ? &rows[i].in[0] : &nobody,
-				    sizeof(nobody));
 	}
 }
 
@@ -248,50 +283,77 @@ static void test_visitor_ends_the_raw_walk(void **state)
 	assert_int_equal(calls, 1);
 }
 
+/* The ends of an SA are seen from its direction. */
+static void test_resolves_outer(void **state)
+{
+	const struct clatch_addr here = { { 1 } }, there = { { 2 } }, other = { { 3 } };
+	struct clatch_latch latch = {
+		.id = 6002,
+		.held = { .in.sa.count = 1,
+			  .out.sa.count = 1,
+			  .outer = { here, there, htons(4500), htons(34500) } },
+	};
+	struct clatch_more more = { .outer[CLATCH_IN] = { here, other, 0, 0 },
+				    .outer[CLATCH_OUT] = { here, there, 0, 0 } };
+	struct latches *l = *state;
+	struct latch_side side;
+
+	latches_resolve(l, &side, &latch, CLATCH_IN);
+	assert_memory_equal(&side.sa[0].src, &there, sizeof(there));
+	assert_memory_equal(&side.sa[0].dst, &here, sizeof(here));
+	assert_int_equal(side.encap_sport, htons(34500));
+	latches_resolve(l, &side, &latch, CLATCH_OUT);
+	assert_memory_equal(&side.sa[0].src, &here, sizeof(here));
+	assert_memory_equal(&side.sa[0].dst, &there, sizeof(there));
+	latch.flags = CLATCH_HAS_MORE;
+	put(l->more, &latch.id, &more); /* of nested SAs alone */
+	latches_resolve(l, &side, &latch, CLATCH_IN);
+	assert_memory_equal(&side.sa[0].src, &there, sizeof(there));
+	more.apart = 1;
+	put(l->more, &latch.id, &more);
+	latches_resolve(l, &side, &latch, CLATCH_IN);
+	assert_memory_equal(&side.sa[0].src, &other, sizeof(other));
+}
+
 /* A suite is asked for once; one that is not there yet is asked for again. */
 static void test_resolve_remembers(void **state)
 {
 	static const struct clatch_suite esp = { .enc = "cbc(aes)", .proto = IPPROTO_ESP };
 	static const struct clatch_suite zero;
-	struct clatch_side side = {
-		.count = 3,
-		.sa = { { .suite = 2, .reqid = 7, .if_id = 8, .spi = htonl(9) },
-			{ .suite = 3 },
-			{ .suite = 99 } },
-		.src = { { 1 } },
-		.dst = { { 2 } },
+	const struct clatch_latch latch = {
+		.id = 6003,
+		.flags = CLATCH_HAS_MORE,
+		.held.in.sa = { .suite = 2, .count = 3, .reqid = 7, .if_id = 8, .spi = htonl(9) },
 	};
-	struct clatch_sa sas[CLATCH_MAX_NEST] = {}, again[CLATCH_MAX_NEST] = {};
+	const struct clatch_more more = { .nested[CLATCH_IN] = { { .suite = 3 },
+								 { .suite = 99 } } };
 	struct latches *l = *state;
+	struct latch_side side;
 
+	put(l->more, &latch.id, &more);
 	put(l->suites, &(__u32){ 2 }, &esp);
-	latches_resolve(l, sas, &side);
-	assert_memory_equal(&sas[0].suite, &esp, sizeof(esp));
-	assert_int_equal(sas[0].reqid, 7);
-	assert_int_equal(sas[0].if_id, 8);
-	assert_int_equal(sas[0].spi, htonl(9));
-	assert_memory_equal(&sas[0].src, &side.src, sizeof(side.src));
-	assert_memory_equal(&sas[0].dst, &side.dst, sizeof(side.dst));
-	assert_memory_equal(&sas[1].suite, &zero, sizeof(zero));
-	assert_memory_equal(&sas[2].suite, &zero, sizeof(zero));
+	latches_resolve(l, &side, &latch, CLATCH_IN);
+	assert_memory_equal(&side.sa[0].suite, &esp, sizeof(esp));
+	assert_int_equal(side.sa[0].reqid, 7);
+	assert_int_equal(side.sa[0].if_id, 8);
+	assert_int_equal(side.sa[0].spi, htonl(9));
+	assert_memory_equal(&side.sa[1].suite, &zero, sizeof(zero));
+	assert_memory_equal(&side.sa[2].suite, &zero, sizeof(zero));
 	put(l->suites, &(__u32){ 2 }, &zero);
 	put(l->suites, &(__u32){ 3 }, &esp);
-	latches_resolve(l, again, &side);
-	assert_memory_equal(&again[0].suite, &esp, sizeof(esp));
-	assert_memory_equal(&again[1].suite, &esp, sizeof(esp));
+	latches_resolve(l, &side, &latch, CLATCH_IN);
+	assert_memory_equal(&side.sa[0].suite, &esp, sizeof(esp));
+	assert_memory_equal(&side.sa[1].suite, &esp, sizeof(esp));
 }
 
-/* More than a latch can hold is not written behind @sas. */
+/* More than a latch can hold. */
 static void test_resolve_is_bounded(void **state)
 {
-	struct clatch_side side = { .count = ~0U };
-	struct clatch_sa sas[CLATCH_MAX_NEST + 1] = {}, zero = {};
+	const struct clatch_latch latch = { .held.in.sa.count = 0xffff };
+	struct latch_side side;
 
-	for (int i = 0; i < CLATCH_MAX_NEST; i++)
-		side.sa[i].reqid = 7;
-	latches_resolve(*state, sas, &side);
-	assert_int_equal(sas[CLATCH_MAX_NEST - 1].reqid, 7);
-	assert_memory_equal(&sas[CLATCH_MAX_NEST], &zero, sizeof(zero));
+	latches_resolve(*state, &side, &latch, CLATCH_IN);
+	assert_int_equal(side.count, CLATCH_MAX_NEST);
 }
 
 static void test_map_that_is_none(void **state)
@@ -361,6 +423,7 @@ int main(void)
 		cmocka_unit_test(test_certificate_of_an_end),
 		cmocka_unit_test(test_walk),
 		cmocka_unit_test(test_visitor_ends_the_raw_walk),
+		cmocka_unit_test(test_resolves_outer),
 		cmocka_unit_test(test_resolve_remembers),
 		cmocka_unit_test(test_resolve_is_bounded),
 		cmocka_unit_test(test_map_that_is_none),

@@ -8,9 +8,12 @@ static struct latch_view latch(void)
 		.latch = { .id = 17,
 			   .state = CLATCH_LARVAL,
 			   .listener = 3,
-			   .changed_ns = 1000000000,
-			   .in = { .count = 1, .packets = 12, .bytes = 3456, .violations = 1 } },
-		.in = { gcm() },
+			   .changed_ns = 1000000000 },
+		.in = { .count = 1,
+			.packets = 12,
+			.bytes = 3456,
+			.violations = 1,
+			.sa = { gcm() } },
 		.rule = "db",
 	};
 
@@ -73,8 +76,8 @@ static void test_show_json(void **state)
 	struct printed p;
 
 	(void)state;
-	view.latch.in.mark = 42;
-	view.latch.in.ifindex = 3;
+	view.in.mark = 42;
+	view.in.ifindex = 3;
 	view.latch.flags = CLATCH_POLICED_OUT;
 	begin(&p, true);
 	output_latch(&p.out, &view, &nothing);
@@ -117,13 +120,13 @@ static void test_encap_ports_json(void **state)
 	struct latch_view view = latch();
 
 	(void)state;
-	view.in[0].suite.encap = view.in[1].suite.encap = 2;
-	view.in[1].reqid = 8;
-	view.latch.in.count = 2;
-	view.latch.in.encap_sport = htons(4500);
+	view.in.sa[0].suite.encap = view.in.sa[1].suite.encap = 2;
+	view.in.sa[1].reqid = 8;
+	view.in.count = 2;
+	view.in.encap_sport = htons(4500);
 	expect_part(&view, "\"encap\":\"udp\",\"encap_src_port\":4500,\"encap_dst_port\":null,"
 			   "\"reqid\":7,");
-	view.latch.in.encap_dport = htons(34500);
+	view.in.encap_dport = htons(34500);
 	expect_part(&view, "\"encap\":\"udp\",\"encap_src_port\":4500,\"encap_dst_port\":34500,"
 			   "\"reqid\":7,");
 	expect_part(&view, "\"encap\":\"udp\",\"reqid\":8,");
@@ -170,12 +173,12 @@ static void test_show_text(void **state)
 	view.latch.state = CLATCH_BROKEN;
 	view.latch.causes = CLATCH_CAUSE_OUT_CLEAR | CLATCH_CAUSE_OUT_MISMATCH;
 	view.latch.flags = CLATCH_DEMANDED | CLATCH_POLICED_IN | CLATCH_POLICED_OUT;
-	view.latch.in.encap_sport = htons(4500);
-	view.latch.in.encap_dport = htons(34500);
-	view.latch.in.mark = 42;
-	view.latch.in.ifindex = 3;
-	view.latch.in.count = 2;
-	view.in[1] = view.in[0];
+	view.in.encap_sport = htons(4500);
+	view.in.encap_dport = htons(34500);
+	view.in.mark = 42;
+	view.in.ifindex = 3;
+	view.in.count = 2;
+	view.in.sa[1] = view.in.sa[0];
 	begin(&p, false);
 	output_latch(&p.out, &view, &nothing);
 	expect(&p, "latch 17\n"

@@ -47,8 +47,8 @@ static struct latch_view latch(void)
 {
 	return (struct latch_view){
 		.tuple = tuple(),
-		.latch = { .id = 17, .state = CLATCH_ESTABLISHED, .in = { .count = 1 } },
-		.in = { sa_of(1, 2) },
+		.latch = { .id = 17, .state = CLATCH_ESTABLISHED },
+		.in = { .count = 1, .sa = { sa_of(1, 2) } },
 		.local_id = "app.example",
 		.peer_id = PEER,
 	};
