@@ -89,12 +89,14 @@ def write_latches(directory, cookie, numbers, flags=0, slots=0):
 class Judge(Case):
     """Half of the policies are outbound, half inbound; 200 peers are behind each."""
 
+    networks, latches = NETWORKS, LATCHES
+
     def setUp(self):
         super().setUp()
         self.load("--max-latches", str(LATCHES + 1000))
         self.ip(f"xfrm policy add src {src} dst {dst} dir {way} priority 1000 "
                 "tmpl proto esp reqid 7 mode transport"
-                for net in map(network, range(NETWORKS))
+                for net in map(network, range(self.networks))
                 for src, dst, way in ((OWN, f"{net}.0/24", "out"),
                                       (f"{net}.0/24", OWN, "in")))
         self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.netns}", LOADER, "run",
@@ -104,7 +106,7 @@ class Judge(Case):
         while not self.status()["daemon"]:
             time.sleep(0.02)
         self.peak = peak_kb(self.process.pid)
-        write_latches(self.dir, netns_cookie(self.netns), range(LATCHES))
+        write_latches(self.dir, netns_cookie(self.netns), range(self.latches))
         # the first judgement also notes that there is a policy: not what is measured
         self.ip(["xfrm policy add src 203.0.113.1 dst 203.0.113.2 dir fwd"])
         while not json.loads(self.ok("show", "1", "--json"))["policed"]["out"]:

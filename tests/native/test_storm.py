@@ -10,18 +10,16 @@ import multiprocessing
 import os
 import select
 import socket
-import struct
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../program"))
 
 import sad  # noqa: E402
-from layout import latch, outer, side, tuple_of
 from native import set_up_module
 from test_close import netns_of
 import test_scale
-from test_scale import OWN, SO_NETNS_COOKIE, SUITE, network, open_map, update_all
+from test_scale import OWN, network
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -40,20 +38,7 @@ def storm(told, begun):
 
 
 class Storm(test_scale.Judge):
-    networks = 1
-
-    def fill(self):
-        """One latch."""
-        suites = open_map(f"{self.dir}/clatch_suites")
-        latches = open_map(f"{self.dir}/clatch_latches")
-        self.addCleanup(os.close, suites)
-        self.addCleanup(os.close, latches)
-        update_all(suites, struct.pack("<I", 1), SUITE, 1)
-        with netns_of(self.netns), socket.socket() as inside:
-            cookie = struct.unpack("Q", inside.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
-        peer = f"{network(0)}.1"
-        update_all(latches, tuple_of(cookie, (OWN, 40000), (peer, 5000), 6),
-                   latch(1, sides=2 * (side(1, 1, 7),), ends=outer(OWN, peer)), 1)
+    networks = latches = 1
 
     def test_a_change_is_judged_in_time(self):
         begun = multiprocessing.Event()
