@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -39,10 +40,23 @@ static int print_events(struct follow *f)
 	return err && f->write_or_end ? sd_event_exit(f->loop, 0) : 0;
 }
 
+static int in_a_second(struct follow *f)
+{
+	int err = sd_event_source_set_time_relative(f->second, SECOND_US);
+
+	return err < 0 ? err : sd_event_source_set_enabled(f->second, SD_EVENT_ONESHOT);
+}
+
 static int on_events(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
+	struct follow *f = context;
+	int err = 0;
+
 	(void)source, (void)fd, (void)revents;
-	return print_events(context);
+	f->busy = true;
+	if (!sd_event_source_get_enabled(f->second, NULL))
+		err = in_a_second(f);
+	return err < 0 ? err : print_events(f);
 }
 
 static int on_writable(sd_event_source *source, int fd, uint32_t revents, void *context)
@@ -64,23 +78,46 @@ static bool is_gone(const struct follow *f)
 	return !map_id(fd, &id) && id != f->instance;
 }
 
+static int look_if_gone(struct follow *f)
+{
+	f->gone = is_gone(f);
+	return f->gone ? sd_event_exit(f->loop, 0) : 0;
+}
+
+static int on_unlinked(sd_event_source *source, const struct inotify_event *event, void *context)
+{
+	(void)source, (void)event;
+	return look_if_gone(context);
+}
+
+/*
+ * What was lost after the last event that there was room for; what a reader that epoll cannot wait for
+ * takes now.  Where nothing happens, nobody wakes up for that.
+ */
 static int on_second(sd_event_source *source, uint64_t usec, void *context)
 {
 	struct follow *f = context;
-	int err;
+	bool busy = f->busy;
+	int err = f->polls ? look_if_gone(f) : 0;
 
-	(void)usec;
-	f->gone = is_gone(f);
-	if (f->gone)
-		return sd_event_exit(f->loop, 0);
+	(void)source, (void)usec;
+	if (err < 0 || f->gone)
+		return err;
 	if (f->stalled)
 		events_missed(f->events);
-	err = sd_event_source_set_time_relative(source, SECOND_US);
+	f->busy = false;
+	err = wait_for_reader(f, false);
 	if (err >= 0)
-		err = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-	if (err >= 0)
-		err = wait_for_reader(f, false);
-	return err < 0 ? err : print_events(f);
+		err = print_events(f);
+	return err >= 0 && (busy || f->stalled || f->polls) ? in_a_second(f) : err;
+}
+
+/* Where this host has too many of such watches, it is asked for instead. */
+static void watch_pins(struct follow *f)
+{
+	const uint32_t gone = IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_UNMOUNT;
+
+	f->polls = sd_event_add_inotify(f->loop, NULL, f->cli->bpffs, gone, on_unlinked, f) < 0;
 }
 
 static int instance(const struct cli *cli, __u32 *id)
@@ -123,9 +160,12 @@ static int add_sources(struct follow *f)
 	    !sd_event_add_io(f->loop, &f->writable, STDOUT_FILENO, EPOLLOUT, on_writable, f))
 		err = sd_event_source_set_enabled(f->writable, SD_EVENT_OFF);
 	if (err >= 0)
-		err = sd_event_add_time_relative(f->loop, NULL, CLOCK_MONOTONIC, SECOND_US, 0,
+		err = sd_event_add_time_relative(f->loop, &f->second, CLOCK_MONOTONIC, SECOND_US, 0,
 						 on_second, f);
-	return err;
+	if (err < 0)
+		return err;
+	watch_pins(f);
+	return look_if_gone(f); /* unless it went before it was watched */
 }
 
 int follow_open(struct follow *f, const struct cli *cli, int ring, __u32 lost)
@@ -157,6 +197,7 @@ void follow_close(struct follow *f)
 {
 	sd_event_source_unref(f->ring);
 	sd_event_source_unref(f->writable);
+	sd_event_source_unref(f->second);
 	sd_event_unref(f->loop);
 	events_close(f->events);
 	ids_free(f->ids);

@@ -16,7 +16,10 @@ struct follow {
 	sd_event *loop; /* the caller may add sources */
 	sd_event_source *ring; /* of events; off while stdout takes nothing */
 	sd_event_source *writable; /* stdout; on while it takes nothing */
+	sd_event_source *second; /* on after events, and while stdout takes nothing */
+	bool busy; /* events came in since the last second */
 	bool stalled; /* the reader of stdout */
+	bool polls; /* whether it is there still is asked each second, as the kernel does not tell */
 	struct events *events;
 	int lost_fd;
 	int id_map; /* clatch_ids */
