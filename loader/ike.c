@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "addr.h"
+#include "daemon.h"
 #include "ike_certs.h"
 #include "pins.h"
 #include "vici.h"
@@ -271,10 +272,17 @@ void ike_begin_anew(struct ike *ike, struct ids *ids)
 		ask(ike);
 }
 
+/* For `status`; what is not noted is only not shown. */
+static void note_state(const struct ike *ike, enum clatch_ike state)
+{
+	(void)daemon_note_ike(ike->cli, state);
+}
+
 static void on_connected(void *context)
 {
 	struct ike *ike = context;
 
+	note_state(ike, CLATCH_IKE_CONNECTED);
 	ike->connected = true;
 	ike->asking = false;
 	ike_certs_forget(ike->certs);
@@ -285,6 +293,7 @@ static void on_disconnected(void *context, int error)
 {
 	struct ike *ike = context;
 
+	note_state(ike, CLATCH_IKE_LOST);
 	ike->connected = false;
 	ike->asking = false;
 	cli_warn(ike->cli,
@@ -339,6 +348,7 @@ int ike_open(struct ike **out, const struct cli *cli, sd_event *loop, const char
 		ike_close(ike);
 		return err;
 	}
+	note_state(ike, CLATCH_IKE_LOST);
 	*out = ike;
 	return 0;
 }

@@ -143,8 +143,9 @@ class Refusing(Case):
 
     def test_another_version(self):
         self.load("--dev", "c0")
-        self.write_meta(layout=7)
-        text = f"The pins at {self.dir} have layout 7, this clatch-loader knows {LAYOUT}"
+        self.write_meta(layout=LAYOUT + 1)
+        text = (f"The pins at {self.dir} have layout {LAYOUT + 1}, "
+                f"this clatch-loader knows {LAYOUT}")
         for verb, words in [("status", []), ("unload", []), ("attach", ["--dev", "c1"]),
                             ("detach", ["--dev", "c0"]), ("load", ["--cgroup", self.cgroup])]:
             with self.subTest(verb=verb):
