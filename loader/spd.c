@@ -278,19 +278,45 @@ static bool differs(const struct spd_policy *a, const struct spd_policy *b)
 {
 	struct spd_policy x = *a, y = *b;
 
+	x.age = y.age = 0;
 	for (int i = 0; i < SPD_MAX_TEMPLATES; i++)
 		x.templates[i].spi = y.templates[i].spi = 0;
 	return memcmp(&x, &y, sizeof(x));
 }
 
+/* The next policy of this direction, from the one at @i on; NULL = none. */
+static const struct spd_policy *next_of(const struct spd_policy *policies, size_t count, size_t *i,
+					__u8 dir)
+{
+	while (*i < count)
+		if (policies[(*i)++].dir == dir)
+			return &policies[*i - 1];
+	return NULL;
+}
+
+/* Those of one direction compete with each other alone, so it is in these that order tells. */
+static bool differs_in(const struct spd *spd, const struct answer *a, __u8 dir)
+{
+	const struct spd_policy *old, *new;
+	size_t i = 0, j = 0;
+
+	do {
+		old = next_of(spd->policies, spd->count, &i, dir);
+		new = next_of(a->policies, a->count, &j, dir);
+		if (old && new ? differs(old, new) : old || new)
+			return true;
+	} while (old);
+	return false;
+}
+
 static enum news news_of(const struct spd *spd, const struct answer *a)
 {
-	if (spd->count != a->count || spd->blocks[XFRM_POLICY_IN] != blocks(a->defaults.in) ||
+	if (spd->blocks[XFRM_POLICY_IN] != blocks(a->defaults.in) ||
 	    spd->blocks[XFRM_POLICY_FWD] != blocks(a->defaults.fwd) ||
 	    spd->blocks[XFRM_POLICY_OUT] != blocks(a->defaults.out))
 		return NEWS;
-	for (size_t i = 0; i < a->count; i++)
-		if (differs(&spd->policies[i], &a->policies[i]))
+	for (__u8 dir = 0; dir < XFRM_POLICY_MAX; dir++)
+		if (differs_in(spd, a, dir))
 			return NEWS;
 	return NEWS_OF_REKEY;
 }
