@@ -44,7 +44,8 @@ Lap = collections.namedtuple("Lap", "bytes ns gap_ns used")
 
 
 def segments_sent_again(sock):
-    return struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return struct.unpack_from("I", info, 100)[0]
 
 
 class Changeovers:
