@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cleanup.h"
 #include "pins.h"
@@ -69,6 +70,7 @@ static int claim(struct clatch_meta *meta, void *pid)
 	}
 	meta->pid = getpid();
 	meta->pid_start = start_time(meta->pid);
+	meta->ike = CLATCH_IKE_NONE;
 	return 0;
 }
 
@@ -88,4 +90,24 @@ int daemon_claim(const struct cli *cli, __u32 *pid)
 int daemon_release(const struct cli *cli)
 {
 	return change_meta(cli, release, NULL);
+}
+
+/* Without the lock, for which the event loop might wait: nobody else changes the record by now. */
+int daemon_note_ike(const struct cli *cli, enum clatch_ike ike)
+{
+	_cleanup_close_ int map = pins_map(cli, "clatch_meta");
+	struct clatch_meta meta;
+	struct timespec now;
+	__u32 zero = 0;
+	int err;
+
+	if (map < 0)
+		return map;
+	err = bpf_map_lookup_elem(map, &zero, &meta);
+	if (err || meta.pid != (__u32)getpid())
+		return err ? err : -ESRCH;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	meta.ike = ike;
+	meta.ike_since_ns = now.tv_sec * 1000000000ULL + now.tv_nsec;
+	return bpf_map_update_elem(map, &zero, &meta, BPF_EXIST);
 }

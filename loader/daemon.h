@@ -15,4 +15,7 @@ int daemon_claim(const struct cli *cli, __u32 *pid);
 /* Takes the caller out again, if it is still in there. 0 or -errno. */
 int daemon_release(const struct cli *cli);
 
+/* What has become of the IKE daemon; of the `run` that has claimed the record alone.  0 or -errno. */
+int daemon_note_ike(const struct cli *cli, enum clatch_ike ike);
+
 #endif

@@ -43,16 +43,16 @@ static struct sad *own_sad(void *context)
 {
 	struct identities *i = context;
 	struct domain *domain = domains_find(i->domains, i->netns);
-	int changed;
+	int err;
 
 	if (!domain)
 		return NULL;
 	for (int n = 0; has_more(domain->sad); n++) {
 		if (n == RECEIVES)
 			return NULL;
-		changed = sad_receive(domain->sad);
-		i->owner.received(i->owner.context, domain, changed);
-		if (changed < 0 && changed != -ENOSPC)
+		err = sad_receive(domain->sad);
+		i->owner.received(i->owner.context, domain, err);
+		if (err < 0 && err != -ENOSPC)
 			return NULL;
 	}
 	return domain->sad;

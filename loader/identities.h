@@ -13,7 +13,7 @@ struct identities;
 
 struct identities_owner {
 	/* Its SAs were received: as sad_receive() returned. */
-	void (*received)(void *context, struct domain *domain, int changed);
+	void (*received)(void *context, struct domain *domain, int news);
 	void (*told)(void *context); /* as in struct ike_owner */
 	void (*dead)(void *context, __u64 netns, __u16 peer_id);
 	/* The identity table is damaged, and is begun anew: no latch can be relied on. */

@@ -8,12 +8,18 @@
 #include <string.h>
 
 #include "addr.h"
+#include "daemon.h"
 #include "ike_certs.h"
 #include "pins.h"
 #include "vici.h"
 
 /* As long as an event may take to come; what it tells of needs no asking. */
 #define ASK_AFTER_US 200000ULL
+/*
+ * An IKE SA's first SAs are told of right after it, and packets wait for that: the daemon is not to
+ * list certificates before, nor we to read them.
+ */
+#define CERTS_AFTER_US 50000ULL
 
 struct ike {
 	const struct cli *cli;
@@ -22,12 +28,25 @@ struct ike {
 	struct vici *vici;
 	struct ike_certs *certs;
 	sd_event_source *ask; /* when SAs are there that nobody told of */
+	sd_event_source *look; /* at the certificates */
 	bool connected;
 	bool asking; /* list-sas is under way */
 	__u64 asked; /* sad_last_born() when it was asked for last */
 	bool told; /* something in this message was news */
 	bool full_said; /* that there is no room for another identity */
 };
+
+/* If it does not run already. */
+static void set_timer(sd_event_source *timer, uint64_t after_us)
+{
+	int enabled;
+
+	sd_event_source_get_enabled(timer, &enabled);
+	if (enabled)
+		return;
+	sd_event_source_set_time_relative(timer, after_us);
+	sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
 
 /* Whom one IKE SA is between, and where. */
 struct ike_sa {
@@ -192,7 +211,16 @@ static void began(struct ike *ike, const struct vici_element *e, __u64 asked)
 {
 	(void)asked;
 	note(ike, e->name, e->inside, true);
+	set_timer(ike->look, CERTS_AFTER_US);
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *context)
+{
+	struct ike *ike = context;
+
+	(void)source, (void)usec;
 	ike_certs_refresh(ike->certs, ike->vici);
+	return 0;
 }
 
 static void listed(struct ike *ike, const struct vici_element *e, __u64 asked)
@@ -251,16 +279,12 @@ static int on_ask(sd_event_source *source, uint64_t usec, void *context)
 void ike_sad_changed(struct ike *ike)
 {
 	struct sad *sad;
-	int enabled;
 
 	if (!ike || !ike->connected || ike->asking)
 		return;
-	sd_event_source_get_enabled(ike->ask, &enabled);
 	sad = ike->owner.sad(ike->owner.context);
-	if (enabled || !sad || sad_last_born(sad) <= ike->asked)
-		return;
-	sd_event_source_set_time_relative(ike->ask, ASK_AFTER_US);
-	sd_event_source_set_enabled(ike->ask, SD_EVENT_ONESHOT);
+	if (sad && sad_last_born(sad) > ike->asked)
+		set_timer(ike->ask, ASK_AFTER_US);
 }
 
 void ike_begin_anew(struct ike *ike, struct ids *ids)
@@ -271,10 +295,17 @@ void ike_begin_anew(struct ike *ike, struct ids *ids)
 		ask(ike);
 }
 
+/* For `status`; what is not noted is only not shown. */
+static void note_state(const struct ike *ike, enum clatch_ike state)
+{
+	(void)daemon_note_ike(ike->cli, state);
+}
+
 static void on_connected(void *context)
 {
 	struct ike *ike = context;
 
+	note_state(ike, CLATCH_IKE_CONNECTED);
 	ike->connected = true;
 	ike->asking = false;
 	ike_certs_forget(ike->certs);
@@ -285,6 +316,7 @@ static void on_disconnected(void *context, int error)
 {
 	struct ike *ike = context;
 
+	note_state(ike, CLATCH_IKE_LOST);
 	ike->connected = false;
 	ike->asking = false;
 	cli_warn(ike->cli,
@@ -304,6 +336,14 @@ static void on_event(void *context, const char *name, struct vici_section messag
 		each_ike_sa(ike, message, SAD_UNASKED, tell_children);
 	else if (!strcmp(name, "ike-update"))
 		ask(ike); /* the peer has moved, and its SAs with it */
+}
+
+static int add_timer(sd_event *loop, sd_event_source **timer, sd_event_time_handler_t handler,
+		     struct ike *ike)
+{
+	int err = sd_event_add_time(loop, timer, CLOCK_MONOTONIC, 0, 1, handler, ike);
+
+	return err < 0 ? err : sd_event_source_set_enabled(*timer, SD_EVENT_OFF);
 }
 
 int ike_open(struct ike **out, const struct cli *cli, sd_event *loop, const char *path,
@@ -328,9 +368,9 @@ int ike_open(struct ike **out, const struct cli *cli, sd_event *loop, const char
 	ike->cli = cli;
 	ike->ids = ids;
 	ike->owner = *owner;
-	err = sd_event_add_time(loop, &ike->ask, CLOCK_MONOTONIC, 0, 1, on_ask, ike);
+	err = add_timer(loop, &ike->ask, on_ask, ike);
 	if (err >= 0)
-		err = sd_event_source_set_enabled(ike->ask, SD_EVENT_OFF);
+		err = add_timer(loop, &ike->look, on_look, ike);
 	if (err >= 0)
 		err = ike_certs_new(&ike->certs, cli, ids, pins_map(cli, "clatch_certificates"));
 	if (err >= 0)
@@ -339,6 +379,7 @@ int ike_open(struct ike **out, const struct cli *cli, sd_event *loop, const char
 		ike_close(ike);
 		return err;
 	}
+	note_state(ike, CLATCH_IKE_LOST);
 	*out = ike;
 	return 0;
 }
@@ -351,5 +392,6 @@ void ike_close(struct ike *ike)
 		vici_close(ike->vici);
 	ike_certs_free(ike->certs);
 	sd_event_source_unref(ike->ask);
+	sd_event_source_unref(ike->look);
 	free(ike);
 }

@@ -42,7 +42,7 @@ void ike_certs_begin_anew(struct ike_certs *certs, struct ids *ids, int map);
 
 /*
  * An IKE SA of the connection @name is between these, authenticated.  0 in @who: not known.  The next
- * refresh, to be asked for at once, says what is shown of them.
+ * refresh, to be asked for soon, says what is shown of them.
  *
  * @fresh: it was authenticated just now.  Of an older one only that is shown which was shown before, or
  * which the authority of this host's own certificate has signed, if nothing speaks against it.

@@ -7,20 +7,9 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define FIRST_BUCKETS 64 /* a power of two, as all sizes are */
+#include "chains.h"
 
-/* Hash tables whose entries carry their links, so that what is found can be taken out at once. */
-struct link {
-	struct link *next;
-	struct link **back;
-	__u64 hash;
-};
-
-struct table {
-	struct link **buckets;
-	size_t size;
-	size_t count;
-};
+#define MAX_COMPARED 16 /* of the same addresses and reqid: more are no rekey's */
 
 /* A class, found by what it is, by its addresses, and by these and its reqid. */
 struct class
@@ -44,14 +33,12 @@ struct member {
 enum { BY_KEY, BY_CONTENT, BY_PAIR, BY_REQID, TABLES };
 
 struct sa_set {
-	struct table tables[TABLES];
+	struct chains tables[TABLES];
 	__u64 seed; /* who chooses SPIs is not to choose buckets */
 	__u64 round; /* of dumps */
 	__u64 last_born;
-	bool changed; /* a class has come or gone since sa_set_begin() */
+	enum news news; /* since sa_set_begin() */
 };
-
-#define ENTRY(link, type, field) ((type *)((char *)(link)-offsetof(type, field)))
 
 static __u64 mix(__u64 hash, const void *data, size_t size)
 {
@@ -64,56 +51,6 @@ static __u64 mix(__u64 hash, const void *data, size_t size)
 		hash ^= hash >> 32;
 	}
 	return hash;
-}
-
-static struct link *chain(const struct table *t, __u64 hash)
-{
-	return t->buckets[hash & (t->size - 1)];
-}
-
-static void push(struct table *t, struct link *link)
-{
-	struct link **head = &t->buckets[link->hash & (t->size - 1)];
-
-	link->next = *head;
-	link->back = head;
-	if (*head)
-		(*head)->back = &link->next;
-	*head = link;
-}
-
-/* Without memory for more buckets the chains grow longer, which is no error. */
-static void grow(struct table *t)
-{
-	struct table larger = { .size = 2 * t->size, .count = t->count };
-
-	larger.buckets = calloc(larger.size, sizeof(*larger.buckets));
-	if (!larger.buckets)
-		return;
-	for (size_t i = 0; i < t->size; i++) {
-		for (struct link *link = t->buckets[i], *next; link; link = next) {
-			next = link->next;
-			push(&larger, link);
-		}
-	}
-	free(t->buckets);
-	*t = larger;
-}
-
-static void insert(struct table *t, struct link *link, __u64 hash)
-{
-	if (t->count++ >= t->size)
-		grow(t);
-	link->hash = hash;
-	push(t, link);
-}
-
-static void take_out(struct table *t, struct link *link)
-{
-	*link->back = link->next;
-	if (link->next)
-		link->next->back = link->back;
-	t->count--;
 }
 
 void sa_set_free(struct sa_set *set)
@@ -144,9 +81,7 @@ struct sa_set *sa_set_new(void)
 	if (!set)
 		return NULL;
 	for (int i = 0; i < TABLES; i++) {
-		set->tables[i].size = FIRST_BUCKETS;
-		set->tables[i].buckets = calloc(FIRST_BUCKETS, sizeof(struct link *));
-		if (!set->tables[i].buckets) {
+		if (chains_new(&set->tables[i])) {
 			sa_set_free(set);
 			return NULL;
 		}
@@ -208,7 +143,7 @@ static bool is_content(const struct sa_class *sa, const struct sa_class *normal)
 
 static struct class *find_class(const struct sa_set *set, const struct sa_class *normal, __u64 hash)
 {
-	struct link *link = chain(&set->tables[BY_CONTENT], hash);
+	struct link *link = chains_at(&set->tables[BY_CONTENT], hash);
 
 	for (; link; link = link->next) {
 		struct class *class = ENTRY(link, struct class, by_content);
@@ -219,6 +154,37 @@ static struct class *find_class(const struct sa_set *set, const struct sa_class 
 	return NULL;
 }
 
+/* But for its ends. */
+static bool is_twin(const struct class *class, const struct class *other)
+{
+	struct sa_class as_other = class->sa;
+
+	if (class == other)
+		return false;
+	as_other.sa.spi = 0;
+	as_other.sa.who = other->sa.sa.who;
+	return is_content(&other->sa, &as_other);
+}
+
+/*
+ * What it is that @class comes or goes.  Of one whose ends are unknown and that has a twin, no latch is
+ * judged otherwise than of its twin, or better: so SAs come at a rekey.
+ */
+static enum news news_of(struct sa_set *set, const struct class *class)
+{
+	const struct clatch_who *who = &class->sa.sa.who;
+	struct link *link = chains_at(&set->tables[BY_REQID], class->by_reqid.hash);
+	enum news news = NEWS;
+
+	if (who->peer_id || who->local_id)
+		link = NULL;
+	for (int i = 0; link && i < MAX_COMPARED; i++, link = link->next)
+		if (is_twin(class, ENTRY(link, struct class, by_reqid)))
+			news = NEWS_OF_REKEY;
+	set->news = news_more(set->news, news);
+	return news;
+}
+
 static struct class *add_class(struct sa_set *set, const struct sa_class *normal, __u64 hash)
 {
 	__u64 pair = hash_pair(set, &normal->sa.src, &normal->sa.dst);
@@ -227,30 +193,31 @@ static struct class *add_class(struct sa_set *set, const struct sa_class *normal
 	if (!class)
 		return NULL;
 	class->sa = *normal;
-	insert(&set->tables[BY_CONTENT], &class->by_content, hash);
-	insert(&set->tables[BY_PAIR], &class->by_pair, pair);
-	insert(&set->tables[BY_REQID], &class->by_reqid, hash_reqid(pair, normal->sa.reqid));
-	set->changed = true;
+	chains_insert(&set->tables[BY_CONTENT], &class->by_content, hash);
+	chains_insert(&set->tables[BY_PAIR], &class->by_pair, pair);
+	chains_insert(&set->tables[BY_REQID], &class->by_reqid, hash_reqid(pair, normal->sa.reqid));
 	return class;
 }
 
-/* One SA less in it: 1 it has gone, 0 it has not. */
-static int leave_class(struct sa_set *set, struct class *class)
+/* One SA less in it: news if it has gone. */
+static enum news leave_class(struct sa_set *set, struct class *class)
 {
+	enum news news;
+
 	if (--class->sa.count)
-		return 0;
-	take_out(&set->tables[BY_CONTENT], &class->by_content);
-	take_out(&set->tables[BY_PAIR], &class->by_pair);
-	take_out(&set->tables[BY_REQID], &class->by_reqid);
+		return NO_NEWS;
+	news = news_of(set, class);
+	chains_take_out(&set->tables[BY_CONTENT], &class->by_content);
+	chains_take_out(&set->tables[BY_PAIR], &class->by_pair);
+	chains_take_out(&set->tables[BY_REQID], &class->by_reqid);
 	free(class);
-	set->changed = true;
-	return 1;
+	return news;
 }
 
 static struct member *find_member(const struct sa_set *set, const struct clatch_sa_key *key,
 				  __u64 hash)
 {
-	struct link *link = chain(&set->tables[BY_KEY], hash);
+	struct link *link = chains_at(&set->tables[BY_KEY], hash);
 
 	for (; link; link = link->next) {
 		struct member *m = ENTRY(link, struct member, by_key);
@@ -263,7 +230,7 @@ static struct member *find_member(const struct sa_set *set, const struct clatch_
 
 static void drop_member(struct sa_set *set, struct member *m)
 {
-	take_out(&set->tables[BY_KEY], &m->by_key);
+	chains_take_out(&set->tables[BY_KEY], &m->by_key);
 	free(m);
 }
 
@@ -274,29 +241,29 @@ static struct member *add_member(struct sa_set *set, const struct clatch_sa_key 
 	if (!m)
 		return NULL;
 	m->key = *key;
-	insert(&set->tables[BY_KEY], &m->by_key, hash);
+	chains_insert(&set->tables[BY_KEY], &m->by_key, hash);
 	return m;
 }
 
-/* @m becomes one of the class @normal, perhaps a new one: 1, 0 or -ENOMEM. */
+/* @m becomes one of the class @normal, perhaps a new one: an enum news or -ENOMEM. */
 static int join_class(struct sa_set *set, struct member *m, const struct sa_class *normal)
 {
 	__u64 hash = hash_content(set, normal);
 	struct class *class = find_class(set, normal, hash), *before = m->class;
-	int changed = !class;
+	enum news news = NO_NEWS;
 
-	if (!class)
+	if (!class) {
 		class = add_class(set, normal, hash);
-	if (!class)
-		return -ENOMEM;
+		if (!class)
+			return -ENOMEM;
+		news = news_of(set, class);
+	}
 	class->sa.count++;
 	class->sa.sa.spi = m->key.spi;
 	if (class->sa.newest < m->born)
 		class->sa.newest = m->born;
 	m->class = class;
-	if (before)
-		changed |= leave_class(set, before);
-	return changed;
+	return before ? news_more(news, leave_class(set, before)) : (int)news;
 }
 
 static __u64 now_us(void)
@@ -337,27 +304,31 @@ int sa_set_tell(struct sa_set *set, const struct clatch_sa_key *key, __u32 tag,
 {
 	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
 	struct sa_class normal;
+	struct class *before;
+	int news;
 
 	if (!m || m->key_tag != tag)
-		return 0;
-	normalise(&normal, &m->class->sa);
+		return NO_NEWS;
+	before = m->class;
+	normalise(&normal, &before->sa);
 	normal.sa.who = who;
-	return join_class(set, m, &normal);
+	news = join_class(set, m, &normal);
+	return news == NO_NEWS && m->class != before ? NEWS_OF_REKEY : news;
 }
 
-static int remove_member(struct sa_set *set, struct member *m)
+static enum news remove_member(struct sa_set *set, struct member *m)
 {
-	int gone = leave_class(set, m->class);
+	enum news news = leave_class(set, m->class);
 
 	drop_member(set, m);
-	return gone;
+	return news;
 }
 
-int sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key)
+enum news sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key)
 {
 	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
 
-	return m ? remove_member(set, m) : 0;
+	return m ? remove_member(set, m) : NO_NEWS;
 }
 
 const struct sa_class *sa_set_find(const struct sa_set *set, const struct clatch_sa_key *key)
@@ -395,7 +366,7 @@ __u64 sa_set_last_born(const struct sa_set *set)
 
 bool sa_set_has_unknown(const struct sa_set *set, __u64 born)
 {
-	const struct table *t = &set->tables[BY_KEY];
+	const struct chains *t = &set->tables[BY_KEY];
 
 	for (size_t i = 0; i < t->size; i++) {
 		for (struct link *link = t->buckets[i]; link; link = link->next) {
@@ -411,12 +382,12 @@ bool sa_set_has_unknown(const struct sa_set *set, __u64 born)
 void sa_set_begin(struct sa_set *set)
 {
 	set->round++;
-	set->changed = false;
+	set->news = NO_NEWS;
 }
 
-int sa_set_end(struct sa_set *set)
+enum news sa_set_end(struct sa_set *set)
 {
-	const struct table *t = &set->tables[BY_KEY];
+	const struct chains *t = &set->tables[BY_KEY];
 
 	for (size_t i = 0; i < t->size; i++) {
 		for (struct link *link = t->buckets[i], *next; link; link = next) {
@@ -427,7 +398,7 @@ int sa_set_end(struct sa_set *set)
 				remove_member(set, m);
 		}
 	}
-	return set->changed;
+	return set->news;
 }
 
 static bool is_between(const struct sa_class *sa, const struct clatch_addr *src,
@@ -440,7 +411,7 @@ int sa_set_each(const struct sa_set *set, const struct clatch_addr *src,
 		const struct clatch_addr *dst, sa_set_visit *visit, void *context)
 {
 	__u64 hash = hash_pair(set, src, dst);
-	struct link *link = chain(&set->tables[BY_PAIR], hash);
+	struct link *link = chains_at(&set->tables[BY_PAIR], hash);
 	int ret = 0;
 
 	for (; link && !ret; link = link->next) {
@@ -457,7 +428,7 @@ int sa_set_each_reqid(const struct sa_set *set, const struct clatch_addr *src,
 		      void *context)
 {
 	__u64 hash = hash_reqid(hash_pair(set, src, dst), reqid);
-	struct link *link = chain(&set->tables[BY_REQID], hash);
+	struct link *link = chains_at(&set->tables[BY_REQID], hash);
 	int ret = 0;
 
 	for (; link && !ret; link = link->next) {

@@ -10,6 +10,7 @@
 #include <linux/xfrm.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "news.h"
 
 /* What SAs of a class have in common. */
 struct sa_class {
@@ -27,15 +28,15 @@ struct sa_set *sa_set_new(void); /* NULL = no memory */
 void sa_set_free(struct sa_set *set);
 
 /*
- * An SA was added or changed, or has gone.  1 = a class has come or gone: latches are to be judged
- * anew; 0 = not; -ENOMEM.
+ * An SA was added or changed, or has gone.  NEWS: a class has come or gone, NEWS_OF_REKEY: one of
+ * unknown ends, beside one that is the same in all else; or NO_NEWS, or -ENOMEM.
  */
 int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct sa_class *sa);
-int sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key);
+enum news sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key);
 
 /*
- * Who is at the ends of the SA whose key has this @tag: as sa_set_put(); 0 also where there is no
- * such SA, or another by now.
+ * Who is at the ends of the SA whose key has this @tag: as sa_set_put(), and NEWS_OF_REKEY at least;
+ * NO_NEWS where that was known, and where there is no such SA, or another by now.
  */
 int sa_set_tell(struct sa_set *set, const struct clatch_sa_key *key, __u32 tag,
 		struct clatch_who who);
@@ -58,7 +59,7 @@ bool sa_set_has_unknown(const struct sa_set *set, __u64 born);
 
 /* A dump: what was there before sa_set_begin() and is not put again until sa_set_end() has gone. */
 void sa_set_begin(struct sa_set *set);
-int sa_set_end(struct sa_set *set); /* 1 or 0 as above */
+enum news sa_set_end(struct sa_set *set);
 
 /*
  * Calls @visit for each class from @src to @dst (outer addresses), of any reqid or of @reqid.

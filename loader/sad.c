@@ -43,7 +43,7 @@ struct sad {
 	int netns_fd; /* of the same: whoever asks for a dump may be in another by then */
 	struct clatch_sa_key gone[GONE]; /* SPIs that were used, the last ones */
 	size_t gone_next;
-	bool changed; /* a class has come or gone and sad_receive() has not said so yet */
+	enum news news; /* that nobody was told of yet */
 };
 
 static void cleanup_socket(struct mnl_socket **socket)
@@ -140,6 +140,19 @@ static bool was_used(const struct sad *sad, const struct clatch_sa_key *key)
 	return false;
 }
 
+static void note_news(struct sad *sad, int news)
+{
+	sad->news = news_more(sad->news, news); /* more than an error is */
+}
+
+enum news sad_news(struct sad *sad)
+{
+	enum news news = sad->news;
+
+	sad->news = NO_NEWS;
+	return news;
+}
+
 static int set_entry(struct sad *sad, struct sad_change *c)
 {
 	__u64 before = sa_set_born(sad->set, &c->key), now;
@@ -149,8 +162,7 @@ static int set_entry(struct sad *sad, struct sad_change *c)
 	ret = sa_set_put(sad->set, &c->key, &c->class);
 	err = sa_table_put(&sad->table, &c->key, &c->class.sa);
 	now = sa_set_born(sad->set, &c->key);
-	if (ret > 0)
-		sad->changed = true;
+	note_news(sad, ret);
 	if (before && before != now)
 		note_gone(sad, &c->key);
 	if (err)
@@ -162,8 +174,7 @@ static int remove_entry(struct sad *sad, const struct clatch_sa_key *key)
 {
 	if (sa_set_born(sad->set, key))
 		note_gone(sad, key);
-	if (sa_set_remove(sad->set, key))
-		sad->changed = true;
+	note_news(sad, sa_set_remove(sad->set, key));
 	return sa_table_remove(&sad->table, key);
 }
 
@@ -180,9 +191,15 @@ __u64 sad_last_born(const struct sad *sad)
 	return sa_set_last_born(sad->set);
 }
 
+struct recall {
+	struct sad *sad;
+	bool news;
+};
+
 static int recall_entry(void *context, const void *k, const void *value)
 {
-	struct sad *sad = context;
+	struct recall *r = context;
+	struct sad *sad = r->sad;
 	const struct clatch_sa *entry = value;
 	struct clatch_sa_key key;
 	int ret;
@@ -191,19 +208,18 @@ static int recall_entry(void *context, const void *k, const void *value)
 	if (key.netns != sad->netns)
 		return 0;
 	ret = sa_set_tell(sad->set, &key, entry->key_tag, entry->who);
-	if (ret > 0)
-		sad->changed = true;
+	note_news(sad, ret);
+	r->news |= ret > 0;
 	return ret < 0 ? ret : 0;
 }
 
 int sad_recall(struct sad *sad)
 {
+	struct recall r = { .sad = sad };
 	int err = map_each(sad->table.sas, sizeof(struct clatch_sa_key), sizeof(struct clatch_sa),
-			   recall_entry, sad);
-	bool changed = sad->changed;
+			   recall_entry, &r);
 
-	sad->changed = false;
-	return err ? err : changed;
+	return err ? err : r.news;
 }
 
 int sad_tell(struct sad *sad, const struct clatch_sa_key *key, struct clatch_who who, __u64 asked)
@@ -229,8 +245,7 @@ int sad_tell(struct sad *sad, const struct clatch_sa_key *key, struct clatch_who
 	if (err)
 		return err;
 	err = sa_set_tell(sad->set, &own, tag, who);
-	if (err > 0)
-		sad->changed = true;
+	note_news(sad, err);
 	return err < 0 ? err : 1;
 }
 
@@ -385,8 +400,7 @@ int sad_fill(struct sad *sad)
 	if (err)
 		return err == -EINTR ? -EAGAIN : err;
 	err = remove_stale(&f);
-	if (sa_set_end(sad->set))
-		sad->changed = true;
+	note_news(sad, sa_set_end(sad->set));
 	return err ? err : f.error;
 }
 
@@ -448,7 +462,6 @@ int sad_receive(struct sad *sad)
 {
 	_cleanup_free_ char *buffer = malloc(MESSAGE_ROOM);
 	struct outcome o = {};
-	bool changed;
 	int err = 0;
 
 	if (!buffer)
@@ -459,9 +472,5 @@ int sad_receive(struct sad *sad)
 		return err;
 	if (o.refill)
 		o.error = sad_fill(sad);
-	if (o.error)
-		return o.error;
-	changed = sad->changed;
-	sad->changed = false;
-	return changed;
+	return o.error ? o.error : (int)sad_news(sad);
 }

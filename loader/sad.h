@@ -27,25 +27,26 @@ int sad_fill(struct sad *sad);
 
 /*
  * For the event loop: the socket, and what to do when it is readable (overruns: fills again).
- * 1 = a class has come or gone, latches are to be judged anew; 0 = not; or -errno.  -ENOSPC as
- * above: then classes may have come or gone too.
+ * An enum news, or -errno.  -ENOSPC as above: then there may be news too.
  */
 int sad_fd(const struct sad *sad);
 int sad_receive(struct sad *sad);
+/* What sad_receive() would return, did it find nothing: from what was told or recalled since. */
+enum news sad_news(struct sad *sad);
 
 /*
  * Who is at the ends of an SA of this namespace (key->netns is not looked at).  What is said may be
  * of an SA that was there before under the same SPI; so all that the kernel has to tell must have
  * been received.  @asked: sad_last_born() when the question was asked whose answer this is: the SA
  * must have been there; SAD_UNASKED: it must be the first of this SPI that we know of.
- * 1 = it is news; 0 = it was known; -ENOENT no such SA; -ESTALE it may not be the one meant; -errno.
+ * 1 = it was not known; 0 = it was; -ENOENT no such SA; -ESTALE it may not be the one meant; -errno.
  */
 #define SAD_UNASKED (~(__u64)0)
 int sad_tell(struct sad *sad, const struct clatch_sa_key *key, struct clatch_who who, __u64 asked);
 __u64 sad_last_born(const struct sad *sad);
 /*
- * Others have told too, which stands in the SA table: takes it over from there.  1 = something is
- * news; 0 = not; or -errno.
+ * Others have told too, which stands in the SA table: takes it over from there.  1 = something was
+ * not known; 0 = all was; or -errno.
  */
 int sad_recall(struct sad *sad);
 

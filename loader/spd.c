@@ -28,6 +28,7 @@ struct spd {
 	struct spd_index *index;
 	enum spd_ties ties;
 	bool blocks[XFRM_POLICY_MAX];
+	enum news news; /* of what was read since spd_receive() returned last */
 };
 
 void spd_close(struct spd *spd)
@@ -267,6 +268,59 @@ static int ask_defaults(struct spd *spd, struct answer *a)
 	return err == -EINVAL || err == -EOPNOTSUPP ? 0 : err;
 }
 
+static bool blocks(__u8 action)
+{
+	return action == XFRM_USERPOLICY_BLOCK;
+}
+
+/* As the IKE daemon leaves a policy at a rekey: it names another SPI, and is a new one. */
+static bool differs(const struct spd_policy *a, const struct spd_policy *b)
+{
+	struct spd_policy x = *a, y = *b;
+
+	x.age = y.age = 0;
+	for (int i = 0; i < SPD_MAX_TEMPLATES; i++)
+		x.templates[i].spi = y.templates[i].spi = 0;
+	return memcmp(&x, &y, sizeof(x));
+}
+
+/* The next policy of this direction, from the one at @i on; NULL = none. */
+static const struct spd_policy *next_of(const struct spd_policy *policies, size_t count, size_t *i,
+					__u8 dir)
+{
+	while (*i < count)
+		if (policies[(*i)++].dir == dir)
+			return &policies[*i - 1];
+	return NULL;
+}
+
+/* Those of one direction compete with each other alone, so it is in these that order tells. */
+static bool differs_in(const struct spd *spd, const struct answer *a, __u8 dir)
+{
+	const struct spd_policy *old, *new;
+	size_t i = 0, j = 0;
+
+	do {
+		old = next_of(spd->policies, spd->count, &i, dir);
+		new = next_of(a->policies, a->count, &j, dir);
+		if (old && new ? differs(old, new) : old || new)
+			return true;
+	} while (old);
+	return false;
+}
+
+static enum news news_of(const struct spd *spd, const struct answer *a)
+{
+	if (spd->blocks[XFRM_POLICY_IN] != blocks(a->defaults.in) ||
+	    spd->blocks[XFRM_POLICY_FWD] != blocks(a->defaults.fwd) ||
+	    spd->blocks[XFRM_POLICY_OUT] != blocks(a->defaults.out))
+		return NEWS;
+	for (__u8 dir = 0; dir < XFRM_POLICY_MAX; dir++)
+		if (differs_in(spd, a, dir))
+			return NEWS;
+	return NEWS_OF_REKEY;
+}
+
 /*
  * A policy that is replaced during a dump may be missing from it.  The message about that has come
  * by the time that the defaults have: the kernel answers such requests one after the other, each
@@ -276,18 +330,22 @@ static int read_all(struct spd *spd)
 {
 	__attribute__((cleanup(cleanup_answer))) struct answer a = {};
 	int err = ask_policies(spd, &a);
+	enum news news;
 
 	if (!err)
 		err = ask_defaults(spd, &a);
-	if (!err)
-		err = take_policies(spd, a.policies, a.count);
+	if (err)
+		return err;
+	news = news_of(spd, &a);
+	err = take_policies(spd, a.policies, a.count);
 	if (err)
 		return err;
 	a.policies = NULL;
 	spd->stale = false;
-	spd->blocks[XFRM_POLICY_IN] = a.defaults.in == XFRM_USERPOLICY_BLOCK;
-	spd->blocks[XFRM_POLICY_FWD] = a.defaults.fwd == XFRM_USERPOLICY_BLOCK;
-	spd->blocks[XFRM_POLICY_OUT] = a.defaults.out == XFRM_USERPOLICY_BLOCK;
+	spd->news = news_more(spd->news, news);
+	spd->blocks[XFRM_POLICY_IN] = blocks(a.defaults.in);
+	spd->blocks[XFRM_POLICY_FWD] = blocks(a.defaults.fwd);
+	spd->blocks[XFRM_POLICY_OUT] = blocks(a.defaults.out);
 	return 0;
 }
 
@@ -370,7 +428,11 @@ int spd_receive(struct spd *spd)
 	if (ret <= 0)
 		return ret;
 	ret = read_until_quiet(spd);
-	return ret ? ret : 1;
+	if (ret)
+		return ret;
+	ret = spd->news;
+	spd->news = NO_NEWS;
+	return ret;
 }
 
 static int join_groups(struct mnl_socket *socket)
@@ -415,6 +477,7 @@ int spd_open(struct spd **out)
 		spd_close(spd);
 		return err;
 	}
+	spd->news = NO_NEWS;
 	*out = spd;
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <linux/xfrm.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "news.h"
 
 #define SPD_MAX_TEMPLATES 6 /* XFRM_MAX_DEPTH */
 
@@ -65,9 +66,12 @@ struct spd;
 int spd_open(struct spd **spd);
 void spd_close(struct spd *spd);
 
-/* For an event loop: the socket, and what to do when it is readable.  1 = the SPD has changed and
- * was read again, 0 = it has not, or -errno.  Overruns are survived, the caller may be in another
- * namespace by then.  After an error the next call reads again, whatever has come. */
+/*
+ * For an event loop: the socket, and what to do when it is readable.  NO_NEWS: the SPD has not
+ * changed; else it was read again, NEWS_OF_REKEY: it is as it was but for SPIs; or -errno.  Overruns are
+ * survived, the caller may be in another namespace by then.  After an error the next call reads
+ * again, whatever has come.
+ */
 int spd_fd(const struct spd *spd);
 int spd_receive(struct spd *spd);
 

@@ -15,6 +15,7 @@
 #include "kernel.h"
 #include "map.h"
 #include "names.h"
+#include "output.h"
 #include "parts.h"
 #include "pins.h"
 #include "rules.h"
@@ -150,6 +151,22 @@ static int add_devices(const struct cli *cli, json *status, json *gone)
 	return err;
 }
 
+/* null: there is no `run`, or it is not to ask an IKE daemon. */
+static void add_vici(json *status, const struct clatch_meta *meta)
+{
+	json *vici = NULL;
+	char since[TIME_TEXT];
+
+	if (daemon_alive(meta) && meta->ike != CLATCH_IKE_NONE) {
+		time_text(since, meta->ike_since_ns + output_utc_offset(), false);
+		vici = json_object_new_object();
+		json_object_object_add(vici, "connected",
+				       json_object_new_boolean(meta->ike == CLATCH_IKE_CONNECTED));
+		json_object_object_add(vici, "since", json_object_new_string(since));
+	}
+	json_object_object_add(status, "vici", vici);
+}
+
 static void add_kernel(json *status)
 {
 	json *kernel = json_object_new_object();
@@ -181,6 +198,7 @@ static int fill(const struct cli *cli, json *status, const struct clatch_meta *m
 	if (!err)
 		err = add_rules(cli, status);
 	json_object_object_add(status, "daemon", json_object_new_boolean(daemon_alive(meta)));
+	add_vici(status, meta);
 	if (!err)
 		err = add_counters(cli, status);
 	add_kernel(status);
@@ -207,6 +225,17 @@ static void print_names(json *object, const char *key, const char *label, const 
 		       json_object_get_string(json_object_array_get_idx(names, i)), after);
 }
 
+static void print_vici(json *vici)
+{
+	bool connected = json_object_get_boolean(json_object_object_get(vici, "connected"));
+
+	if (vici)
+		printf("%-13s %s since %s\n", "IKE daemon",
+		       connected ? "connected" : "not reachable", text(vici, "since"));
+	else
+		printf("%-13s not asked\n", "IKE daemon");
+}
+
 static void print_text(const struct cli *cli, json *status)
 {
 	json *gone = json_object_object_get(status, "gone");
@@ -228,6 +257,7 @@ static void print_text(const struct cli *cli, json *status)
 	printf("%-13s %s\n", "listeners", text(status, "listeners"));
 	printf("%-13s %s\n", "rules", text(status, "rules"));
 	printf("%-13s %s\n", "daemon", daemon ? "running" : "not running");
+	print_vici(json_object_object_get(status, "vici"));
 	json_object_object_foreach(json_object_object_get(status, "counters"), reason, count)
 		printf("%-13s %-17s %s\n", "refused", reason, json_object_get_string(count));
 	printf("%-13s %s, until it was known whose their SA is\n", "kept back",

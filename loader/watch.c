@@ -21,6 +21,7 @@
 #include "orders.h"
 #include "pins.h"
 #include "rules.h"
+#include "sweep.h"
 
 #define NS_PER_US 1000ULL
 #define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
@@ -38,11 +39,10 @@ struct watch {
 	struct orders orders;
 	struct identities *identities;
 	struct kick *kick;
-	sd_event_source *sweep;
+	struct sweep sweep;
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
 	sd_event_source *refresh;
 	__u64 reset_due; /* CLOCK_BOOTTIME, ns; DURATION_NEVER = nothing is BROKEN */
-	uint64_t rest_until; /* CLOCK_MONOTONIC, us: no sweep before */
 };
 
 static __u64 boottime(void)
@@ -51,26 +51,6 @@ static __u64 boottime(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-static uint64_t monotonic_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000ULL + now.tv_nsec / 1000;
-}
-
-/* All latches are to be judged: at once, but an eighth of the time is left for all else. */
-static void sweep_soon(struct watch *w)
-{
-	int enabled = SD_EVENT_OFF;
-
-	/* set again it would be put off by each change, and a storm of them would keep it from its turn */
-	if (sd_event_source_get_enabled(w->sweep, &enabled) > 0)
-		return;
-	sd_event_source_set_time(w->sweep, w->rest_until);
-	sd_event_source_set_enabled(w->sweep, SD_EVENT_ONESHOT);
 }
 
 /* What its program says of @latch; else its rule, else our own option, else the policy. */
@@ -115,8 +95,13 @@ static void judge_latch(struct watch *w, const struct clatch_tuple *tuple,
 	struct clatch_order order;
 
 	reset_at(w, due(w, latch));
-	if (domain && judge(domain, &w->latches, tuple, latch, changed, &order))
-		orders_give(&w->orders, &order);
+	if (latch->causes)
+		sweep_note_broken(&w->sweep);
+	if (!domain || !judge(domain, &w->latches, tuple, latch, changed, &order))
+		return;
+	if (order.set)
+		sweep_note_broken(&w->sweep);
+	orders_give(&w->orders, &order);
 }
 
 static int judge_changed(void *context, const struct clatch_tuple *tuple,
@@ -126,19 +111,14 @@ static int judge_changed(void *context, const struct clatch_tuple *tuple,
 	return 0;
 }
 
-static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
+static void judge_all(void *context)
 {
 	struct watch *w = context;
-	uint64_t begun = monotonic_us(), ended;
 	int err = latches_walk(&w->latches, judge_changed, w);
 
-	(void)source, (void)usec;
 	if (err)
 		cli_warn(w->cli, "Couldn't judge all latches: %s", strerror(-err));
 	orders_finish(&w->orders);
-	ended = monotonic_us();
-	w->rest_until = ended + (ended - begun) / 8;
-	return 0;
 }
 
 struct overdue {
@@ -190,7 +170,7 @@ static void see_policy(struct watch *w)
 	__u32 generation = w->policy->generation;
 
 	if (generation != w->generation)
-		sweep_soon(w);
+		sweep_after(&w->sweep, NEWS);
 	w->generation = generation;
 }
 
@@ -220,35 +200,34 @@ static int say_lost(const struct domain *domain, const char *what, int err)
 static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
 	struct domain *domain = context;
-	int changed = spd_receive(domain->spd);
+	struct watch *w = domain->owner;
+	int news = spd_receive(domain->spd);
 
 	(void)source, (void)fd, (void)revents;
-	if (changed > 0)
-		sweep_soon(domain->owner);
-	return changed < 0 ? say_lost(domain, "policies", changed) : 0;
+	sweep_after(&w->sweep, news);
+	return news < 0 ? say_lost(domain, "policies", news) : 0;
 }
 
-static void sad_received(void *context, struct domain *domain, int changed)
+static void sad_received(void *context, struct domain *domain, int news)
 {
 	struct watch *w = context;
 
 	(void)domain;
-	if (changed == -ENOSPC)
+	if (news == -ENOSPC)
 		domains_say_full(&w->domains);
-	if (changed)
-		sweep_soon(w);
+	sweep_after(&w->sweep, news < 0 ? NEWS : news);
 }
 
 static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
 	struct domain *domain = context;
 	struct watch *w = domain->owner;
-	int changed = sad_receive(domain->sad);
+	int news = sad_receive(domain->sad);
 
 	(void)source, (void)fd, (void)revents;
-	if (changed < 0 && changed != -ENOSPC)
-		return say_lost(domain, "SAs", changed);
-	sad_received(w, domain, changed);
+	if (news < 0 && news != -ENOSPC)
+		return say_lost(domain, "SAs", news);
+	sad_received(w, domain, news);
 	if (w->identities)
 		identities_changed(w->identities, domain);
 	return 0;
@@ -262,10 +241,12 @@ static void identities_told(void *context)
 {
 	struct watch *w = context;
 
-	for (struct domain *d = w->domains.first; d; d = d->next)
-		if (d->sad)
-			(void)kick_tcp(w->kick, d->netns, sad_fd(d->sad)); /* else TCP's timers */
-	sweep_soon(w);
+	for (struct domain *d = w->domains.first; d; d = d->next) {
+		if (!d->sad)
+			continue;
+		(void)kick_tcp(w->kick, d->netns, sad_fd(d->sad)); /* else TCP's timers */
+		sweep_after(&w->sweep, sad_news(d->sad));
+	}
 }
 
 struct dead_peer {
@@ -373,7 +354,9 @@ void watch_event(void *context, const struct clatch_event *event)
 
 void watch_missed(void *context)
 {
-	sweep_soon(context);
+	struct watch *w = context;
+
+	sweep_after(&w->sweep, NEWS);
 }
 
 static int find_gone(void *context, const struct clatch_tuple *tuple,
@@ -405,9 +388,9 @@ long watch_reconcile(struct watch *w)
 
 static int add_timers(struct watch *w)
 {
-	int err = sd_event_add_time(w->loop, &w->sweep, CLOCK_MONOTONIC, 0, 1, on_sweep, w);
+	int err = sweep_open(&w->sweep, w->loop, judge_all, w);
 
-	if (err >= 0)
+	if (!err)
 		err = sd_event_add_time(w->loop, &w->reset, CLOCK_BOOTTIME, 0, 1, on_reset, w);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(w->reset, SD_EVENT_OFF);
@@ -483,7 +466,7 @@ void watch_close(struct watch *w)
 		return;
 	identities_close(w->identities);
 	kick_close(w->kick);
-	sd_event_source_unref(w->sweep);
+	sweep_close(&w->sweep);
 	sd_event_source_unref(w->reset);
 	sd_event_source_unref(w->refresh);
 	domains_close(&w->domains);

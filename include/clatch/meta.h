@@ -15,6 +15,13 @@
 #define CLATCH_MAX_DEVICES 64
 #define CLATCH_MAX_MONITORS 8
 
+/* What `run` has to do with the IKE daemon. */
+enum clatch_ike {
+	CLATCH_IKE_NONE, /* is not to ask it */
+	CLATCH_IKE_LOST, /* cannot reach it */
+	CLATCH_IKE_CONNECTED,
+};
+
 struct clatch_meta {
 	__u64 magic;
 	__u32 layout;
@@ -22,6 +29,9 @@ struct clatch_meta {
 	__u32 max_latches;
 	__u32 pid; /* of `run`, 0 = none; it may be gone */
 	__u64 pid_start; /* start time of that process, so that a reused pid is not taken for it */
+	__u64 ike_since_ns; /* CLOCK_BOOTTIME */
+	__u32 ike; /* enum clatch_ike; means something only while that process lives */
+	__u32 pad;
 };
 
 /* What a device is to us; it may be several things, with a record of each. */
@@ -45,7 +55,7 @@ struct clatch_device {
 	char name[16];
 };
 
-_Static_assert(sizeof(struct clatch_meta) == 32, "layout shared with pinned maps");
+_Static_assert(sizeof(struct clatch_meta) == 48, "layout shared with pinned maps");
 _Static_assert(sizeof(struct clatch_device) == 48, "layout shared with pinned maps");
 
 #endif

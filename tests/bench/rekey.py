@@ -24,6 +24,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import ike  # noqa: E402
+import usage  # noqa: E402
 from lab import ESP, ETH_P_ALL, Connection, Guard, Lab, wait_for  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
@@ -39,7 +40,12 @@ BUFFER = 128 << 10  # of both sockets of a stream: else TCP's tuning is what is 
 SETTINGS = {"daemon": {"make_before_break": "yes"}, "child": {"start_action": "trap"}}
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 
-Lap = collections.namedtuple("Lap", "bytes ns gap_ns")
+Lap = collections.namedtuple("Lap", "bytes ns gap_ns used")
+
+
+def segments_sent_again(sock):
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return struct.unpack_from("I", info, 100)[0]
 
 
 class Changeovers:
@@ -96,14 +102,16 @@ class Pump:
             raise RuntimeError("the connection has ended")
         return [int(word) for word in line.split()]
 
-    def lap(self, act):
+    def lap(self, act, used):
         """Times LINES lines; @act at the first."""
         while select.select([self.process.stdout], [], [], 0)[0]:
             self._line()
         began, start, _ = self._line()
+        before = used.sample()
         act()
         lines = [self._line() for _ in range(LINES)]
-        return Lap(lines[-1][0] - began, lines[-1][1] - start, max(line[2] for line in lines))
+        return Lap(lines[-1][0] - began, lines[-1][1] - start, max(line[2] for line in lines),
+                   usage.difference(used.sample(), before))
 
     def close(self):
         self.process.kill()
@@ -122,18 +130,19 @@ class Bench:
         self.changeovers = collections.defaultdict(list)  # case
         self.told = {}  # SPI of an SA made meanwhile: microseconds
         self.count = collections.Counter()
+        self.again = collections.defaultdict(collections.Counter)  # (case, way): segments
 
     def settle(self):
         """charon reauthenticates nothing while it keeps SAs that were rekeyed."""
         wait_for("rekeyed SAs to go", lambda: len(self.own.sas()) == len(self.peer.sas()) == 1)
 
-    def change(self, pump, act):
+    def change(self, pump, act, used):
         """A lap during which all SAs are replaced."""
         def newest():
             return max(child for _, child, _, _ in self.own.sas())
 
         last = newest()
-        lap = pump.lap(act)
+        lap = pump.lap(act, used)
         self.count["late"] += newest() == last
         wait_for("new SAs", lambda: newest() > last)
         return lap
@@ -153,13 +162,15 @@ class Bench:
                                    latch["peer_id"] == ike.PEER and latch)
         before = self.listed(guard) if guard else {}
         wire = Changeovers(self.lab.a) if way == "ping" else None
+        used = usage.Usage({"own": self.own.process, "peer": self.peer.process,
+                            **({"run": guard.process} if guard else {})})
         acts = [("quiet", int)] * QUIET
         acts += [("reauth", daemon.reauthenticate) for daemon in (self.own, self.peer)
                  for _ in range(REKEYS // 5 // share // 2)]
         acts += [("rekey", daemon.rekey) for _ in range(REKEYS // share // 2)
                  for daemon in (self.own, self.peer)]
         for number, (what, act) in enumerate(acts):
-            lap = pump.lap(act) if what == "quiet" else self.change(pump, act)
+            lap = pump.lap(act, used) if what == "quiet" else self.change(pump, act, used)
             self.laps[case, way, what].append(lap)
             if wire:
                 wire.read()
@@ -171,6 +182,9 @@ class Bench:
         if guard:
             self.note(guard, before)
             self.check(guard, latch, guard.latch(pump.connection))
+        ends = pump.connection.a, pump.connection.b
+        self.again[case, way] += collections.Counter(
+            {name: segments_sent_again(sock) for name, sock in zip(("own", "peer"), ends)})
         pump.close()
 
     def check(self, guard, before, after):
@@ -193,6 +207,13 @@ class Bench:
                         guard.start_run("--vici", self.own.vici, "--reset-after", "never")
                         self.block(case, way, guard)
 
+    def used(self, case, way, what):
+        """Of a lap, in millions of instructions: all of it, and whose they were."""
+        laps = self.laps[case, way, what]
+        total = sum((collections.Counter(lap.used) for lap in laps), collections.Counter())
+        total["all"] = sum(lap.ns for lap in laps)
+        return {name: ns / len(laps) / 1e6 for name, ns in total.items()} if laps else {}
+
     def result(self):
         def rate(case, way, *whats):
             laps = [lap for what in whats for lap in self.laps[case, way, what]]
@@ -214,9 +235,27 @@ class Bench:
                 "mb_s": {case: rate(case, way, "reauth", "rekey") for case in CASES},
                 "quiet_mb_s": {case: rate(case, way, "quiet") for case in CASES},
             }
+            found[way]["sent_again"] = {case: dict(self.again[case, way]) for case in CASES}
+        found["used"] = {case: {f"{way} {what}": self.used(case, way, what)
+                                for way in WAYS for what in ("quiet", "rekey", "reauth")}
+                         for case in CASES}
         found["changeover_us"] = {case: spread(self.changeovers[case]) for case in CASES}
         found["told_after_us"] = spread([told for told in self.told.values() if told is not None])
         return found
+
+
+def show_used(found):
+    print("  of a lap, millions of instructions, without / with clatch:")
+    names = "all", "idle", "own", "peer", "run"
+    print(f"  {'':14}", *(f"{name:>15}" for name in names))
+    for lap in found["used"]["none"]:
+        none, clatch = (found["used"][case][lap] for case in CASES)
+        print(f"  {lap:14}", *(f"{none.get(name, 0):7.2f}/{clatch.get(name, 0):7.2f}"
+                               for name in names))
+    for way in WAYS:
+        print(f"  {f'segments sent again, {way}, by this host and its peer':44}",
+              *("/".join(str(found[way]["sent_again"][case].get(end, 0))
+                         for end in ("own", "peer")).rjust(8) for case in CASES))
 
 
 def show(found):
@@ -235,6 +274,7 @@ def show(found):
     for what in ("median", "max"):
         print(f"  {f'from the old SA to the new on the wire, {what}, us':44}",
               *(f"{found['changeover_us'][case][what]:8.0f}" for case in CASES))
+    show_used(found)
     told = found["told_after_us"]
     print(f"  from `run`'s hearing of an SA to its identity known, us: median {told['median']:.0f}, "
           f"max {told['max']}, of {told['count']} SAs")

@@ -257,10 +257,18 @@ class Late(IdentityCase):
         self.wait_other_peer(self.guard.latch(connection), "out")
         self.assertFalse(newcomer.heard())
 
+    def wait_vici(self, connected):
+        """`status` says whether `run` has an IKE daemon, and since when."""
+        return wait_for("`status` to tell of the IKE daemon", lambda: (
+            vici := self.guard.json("status")["vici"])["connected"] is connected and vici)["since"]
+
     def test_charon_is_restarted(self):
         connection, latch = self.identified()
+        since = self.wait_vici(True)
         self.own.stop()
+        self.assertGreaterEqual(self.wait_vici(False), since)
         self.own.start()
+        self.wait_vici(True)
         self.own.initiate()
         connection.exchange(AFTER)
         self.assertEqual(self.known(connection)["id"], latch["id"])

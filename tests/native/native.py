@@ -22,7 +22,7 @@ PREFIX = f"clatch-test-{os.getpid()}"
 HOOKS = 10  # of a cgroup
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
-META = "<QIIIIQ"  # struct clatch_meta
+META = "<QIIIIQQI4x"  # struct clatch_meta
 MAGIC, LAYOUT = 0x68637461632e3031, 7
 
 
@@ -168,7 +168,7 @@ class Case(unittest.TestCase):
         shown = run("bpftool", "-j", "cgroup", "show", cgroup).stdout.strip()
         return [p["name"] for p in json.loads(shown)] if shown else []
 
-    def write_meta(self, magic=MAGIC, layout=LAYOUT, audit=0, pid=0, start=0):
-        value = struct.pack(META, magic, layout, audit, 65536, pid, start)
+    def write_meta(self, magic=MAGIC, layout=LAYOUT, audit=0, pid=0, start=0, ike=0):
+        value = struct.pack(META, magic, layout, audit, 65536, pid, start, ike * 10**9, ike)
         must("bpftool", "map", "update", "pinned", f"{self.dir}/clatch_meta", "key",
              *hex_bytes(bytes(4)), "value", *hex_bytes(value))

@@ -32,7 +32,7 @@ class Loading(Case):
             "loaded": True, "mode": "enforce", "cgroups": [self.cgroup], "devices": ["c0"],
             "veths": [], "uplinks": [],
             "gone": {"cgroups": [], "devices": [], "veths": [], "uplinks": []}, "latches": 0, "listeners": 0, "broken": 0,
-            "max_latches": 65536, "rules": 0, "daemon": False, "kept_back": 0})
+            "max_latches": 65536, "rules": 0, "daemon": False, "vici": None, "kept_back": 0})
         self.assertEqual(sorted(self.cgroup_programs(self.cgroup)), sorted([
             "clatch_ingress", "clatch_egress", "clatch_sockops", "clatch_connect4",
             "clatch_connect6", "clatch_sendmsg4", "clatch_sendmsg6", "clatch_setsockopt",
@@ -209,7 +209,15 @@ class Loading(Case):
             start = int(file.read().rsplit(")", 1)[1].split()[19])
         self.write_meta(pid=pid, start=start)
         self.assertIs(self.status()["daemon"], True)
-        self.write_meta(pid=pid, start=start + 1)
+        self.assertIs(self.status()["vici"], None)
+        for ike, connected, text in (1, False, "not reachable since"), (2, True, "connected since"):
+            self.write_meta(pid=pid, start=start, ike=ike)
+            vici = self.status()["vici"]
+            self.assertIs(vici["connected"], connected)
+            self.assertRegex(self.ok("status"), rf"IKE daemon +{text} {vici['since']}\n")
+        self.write_meta(pid=pid, start=start + 1, ike=2)
+        self.assertIs(self.status()["vici"], None)
+        self.assertRegex(self.ok("status"), r"IKE daemon +not asked\n")
         self.assertIs(self.status()["daemon"], False)
         self.write_meta(pid=4194305, start=start)
         self.assertIs(self.status()["daemon"], False)

@@ -79,15 +79,15 @@ static void test_rekeying(void **state)
 	struct sa_set *set = sa_set_new();
 
 	(void)state;
-	assert_int_equal(put(set, 1, &sa), 1);
-	assert_int_equal(put(set, 1, &sa), 0); /* told of twice */
-	assert_int_equal(put(set, 2, &sa), 0);
+	assert_int_equal(put(set, 1, &sa), NEWS);
+	assert_int_equal(put(set, 1, &sa), NO_NEWS); /* told of twice */
+	assert_int_equal(put(set, 2, &sa), NO_NEWS);
 	assert_int_equal(seen_to(set, "10.9.0.2").classes, 1);
 	assert_int_equal(seen_to(set, "10.9.0.2").sas, 2);
 	assert_int_equal(seen_to(set, "10.9.0.2").last.sa.spi, htonl(2));
-	assert_int_equal(take(set, 1, &sa), 0);
-	assert_int_equal(take(set, 1, &sa), 0); /* unknown */
-	assert_int_equal(take(set, 2, &sa), 1);
+	assert_int_equal(take(set, 1, &sa), NO_NEWS);
+	assert_int_equal(take(set, 1, &sa), NO_NEWS); /* unknown */
+	assert_int_equal(take(set, 2, &sa), NEWS);
 	assert_int_equal(seen_to(set, "10.9.0.2").classes, 0);
 	sa_set_free(set);
 }
@@ -105,7 +105,7 @@ static void test_every_part_makes_a_class(void **state)
 	do {                                                                                       \
 		other = sa;                                                                        \
 		change;                                                                            \
-		assert_int_equal(put(set, ++spi, &other), 1);                                      \
+		assert_int_equal(put(set, ++spi, &other), NEWS);                                   \
 	} while (0)
 	OTHER(other.sa.suite.icv_bits = 96);
 	OTHER(other.sa.reqid = 8);
@@ -136,7 +136,7 @@ static void test_noise_makes_no_class(void **state)
 	sa.sa.key_tag = 99;
 	sa.sa.told_us = 99;
 	sa.count = 99;
-	assert_int_equal(put(set, 2, &sa), 0);
+	assert_int_equal(put(set, 2, &sa), NO_NEWS);
 	sa_set_free(set);
 }
 
@@ -148,11 +148,11 @@ static void test_spi_used_again(void **state)
 
 	(void)state;
 	put(set, 1, &sa);
-	assert_int_equal(put(set, 1, &other), 1);
+	assert_int_equal(put(set, 1, &other), NEWS);
 	assert_int_equal(seen_to(set, "10.9.0.2").classes, 1);
 	assert_int_equal(seen_to(set, "10.9.0.2").last.sa.reqid, 8);
-	assert_int_equal(take(set, 1, &other), 1);
-	assert_int_equal(put(set, 1, &sa), 1);
+	assert_int_equal(take(set, 1, &other), NEWS);
+	assert_int_equal(put(set, 1, &sa), NEWS);
 	sa_set_free(set);
 }
 
@@ -165,8 +165,8 @@ static void test_joins_another_class(void **state)
 	put(set, 1, &sa);
 	put(set, 2, &sa);
 	put(set, 3, &other);
-	assert_int_equal(put(set, 2, &other), 0); /* both classes stay */
-	assert_int_equal(put(set, 1, &other), 1); /* one goes */
+	assert_int_equal(put(set, 2, &other), NO_NEWS); /* both classes stay */
+	assert_int_equal(put(set, 1, &other), NEWS); /* one goes */
 	assert_int_equal(seen_to(set, "10.9.0.2").sas, 3);
 	sa_set_free(set);
 }
@@ -183,18 +183,18 @@ static void test_dump(void **state)
 	sa_set_begin(set);
 	put(set, 2, &sa);
 	put(set, 3, &other);
-	assert_int_equal(sa_set_end(set), 0); /* one SA less, no class less */
+	assert_int_equal(sa_set_end(set), NO_NEWS); /* one SA less, no class less */
 	assert_int_equal(seen_to(set, "10.9.0.2").sas, 2);
 	sa_set_begin(set);
 	put(set, 2, &sa);
-	assert_int_equal(sa_set_end(set), 1);
+	assert_int_equal(sa_set_end(set), NEWS);
 	assert_int_equal(seen_to(set, "10.9.0.2").classes, 1);
 	sa_set_begin(set);
 	put(set, 2, &sa);
 	put(set, 4, &other);
-	assert_int_equal(sa_set_end(set), 1);
+	assert_int_equal(sa_set_end(set), NEWS);
 	sa_set_begin(set);
-	assert_int_equal(sa_set_end(set), 1);
+	assert_int_equal(sa_set_end(set), NEWS);
 	assert_int_equal(seen_to(set, "10.9.0.2").classes, 0);
 	sa_set_free(set);
 }
@@ -251,7 +251,7 @@ static void fill_many(struct sa_set *set, bool by_reqid)
 			sa.sa.reqid = i;
 		else
 			sa.selector.daddr.a4 = i;
-		assert_int_equal(put(set, i, &sa), 1);
+		assert_int_equal(put(set, i, &sa), NEWS);
 	}
 }
 
@@ -267,7 +267,7 @@ static void test_many(void **state)
 		assert_int_equal(seen_to(set, "10.9.0.2").classes, MANY);
 		assert_int_equal(seen_of(set, "10.9.0.2", 7).classes, by_reqid ? 1 : MANY);
 		sa_set_begin(set);
-		assert_int_equal(sa_set_end(set), 1);
+		assert_int_equal(sa_set_end(set), NEWS);
 		assert_int_equal(seen_to(set, "10.9.0.2").classes, 0);
 		fill_many(set, by_reqid);
 		sa_set_free(set);
@@ -287,19 +287,19 @@ static void test_born_and_told(void **state)
 	(void)state;
 	assert_int_equal(sa_set_born(set, &key), 0);
 	assert_null(sa_set_find(set, &key));
-	assert_int_equal(sa_set_tell(set, &key, 42, db1), 0);
+	assert_int_equal(sa_set_tell(set, &key, 42, db1), NO_NEWS);
 	sa.sa.key_tag = 42;
-	assert_int_equal(put(set, 1, &sa), 1);
+	assert_int_equal(put(set, 1, &sa), NEWS);
 	assert_int_equal(sa_set_born(set, &key), 1);
 	assert_true(sa_set_has_unknown(set, 0));
 	assert_false(sa_set_has_unknown(set, 1));
-	assert_int_equal(sa_set_tell(set, &key, 43, db1), 0); /* of another SA */
+	assert_int_equal(sa_set_tell(set, &key, 43, db1), NO_NEWS); /* of another SA */
 	assert_true(sa_set_has_unknown(set, 0));
-	assert_int_equal(sa_set_tell(set, &key, 42, db1), 1);
+	assert_int_equal(sa_set_tell(set, &key, 42, db1), NEWS);
 	assert_int_equal(sa_set_find(set, &key)->sa.who.peer_id, 2);
 	assert_false(sa_set_has_unknown(set, 0));
 	sa.sa.who = db1;
-	assert_int_equal(put(set, 1, &sa), 0);
+	assert_int_equal(put(set, 1, &sa), NO_NEWS);
 	assert_int_equal(sa_set_born(set, &key), 1);
 	sa.sa.key_tag = 43;
 	put(set, 1, &sa);
@@ -307,6 +307,40 @@ static void test_born_and_told(void **state)
 	assert_int_equal(sa_set_born(set, &key), 2);
 	assert_int_equal(sa_set_last_born(set), 2);
 	assert_int_equal(sa_set_find(set, &key)->newest, 2);
+	sa_set_free(set);
+}
+
+/* An SA comes as all others are, but for its ends, which are told a little later. */
+static void test_news_of_a_rekey(void **state)
+{
+	const struct clatch_who db1 = { .local_id = 1, .peer_id = 2 }, web7 = { 1, 3 };
+	const struct sa_class sa = make_sa("10.9.0.2", 7), weak = make_sa("10.9.0.2", 8);
+	struct clatch_sa_key key[4];
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		key[i] = (struct clatch_sa_key){ 1, sa.sa.dst, htonl(i + 1), IPPROTO_ESP };
+	put(set, 1, &sa);
+	assert_int_equal(sa_set_tell(set, &key[0], 0, db1), NEWS);
+	assert_int_equal(put(set, 2, &sa), NEWS_OF_REKEY);
+	assert_int_equal(put(set, 3, &sa), NO_NEWS);
+	assert_int_equal(put(set, 4, &weak), NEWS);
+	assert_int_equal(sa_set_tell(set, &key[1], 0, db1), NEWS_OF_REKEY);
+	assert_int_equal(sa_set_tell(set, &key[1], 0, db1), NO_NEWS);
+	assert_int_equal(sa_set_tell(set, &key[2], 0, web7), NEWS); /* another peer's */
+	assert_int_equal(take(set, 1, &sa), NO_NEWS);
+	assert_int_equal(put(set, 4, &sa), NEWS); /* the only one of reqid 8 goes */
+	assert_int_equal(take(set, 4, &sa), NEWS_OF_REKEY);
+	assert_int_equal(take(set, 2, &sa), NEWS);
+	sa_set_begin(set);
+	put(set, 3, &sa); /* its ends are forgotten, and nobody's twin it is */
+	assert_int_equal(sa_set_end(set), NEWS);
+	assert_int_equal(sa_set_tell(set, &key[2], 0, web7), NEWS);
+	sa_set_begin(set);
+	sa_set_put(set, &key[2], sa_set_find(set, &key[2]));
+	put(set, 1, &sa);
+	assert_int_equal(sa_set_end(set), NEWS_OF_REKEY);
 	sa_set_free(set);
 }
 
@@ -346,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_dump),
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_born_and_told),
+		cmocka_unit_test(test_news_of_a_rekey),
 		cmocka_unit_test(test_age),
 		cmocka_unit_test(test_many),
 	};

@@ -30,12 +30,12 @@ static void test_comes_and_goes(void **state)
 {
 	struct sad_world *w = *state;
 
-	assert_int_equal(sad_world_add(w, 1, 'a'), 1);
-	assert_int_equal(sad_world_add(w, 1, 'a'), 0);
+	assert_int_equal(sad_world_add(w, 1, 'a'), NEWS);
+	assert_int_equal(sad_world_add(w, 1, 'a'), NO_NEWS);
 	assert_int_equal(entry_of(w, 1).reqid, 7);
 	assert_int_equal(known(w, 1).peer_id, 0);
 	assert_int_equal(sad_last_born(w->sad), 1);
-	assert_int_equal(sad_world_remove(w, 1), 1);
+	assert_int_equal(sad_world_remove(w, 1), NEWS);
 	assert_int_equal(entry_of(w, 1).reqid, 0);
 }
 
@@ -47,10 +47,10 @@ static void test_tell(void **state)
 	assert_int_equal(sad_world_tell(w, 1, 3, 4, SAD_UNASKED), 1);
 	assert_int_equal(known(w, 1).local_id, 3);
 	assert_int_equal(known(w, 1).peer_id, 4);
-	assert_int_equal(sad_receive(w->sad), 1); /* latches are to be judged anew … */
-	assert_int_equal(sad_receive(w->sad), 0); /* … once */
+	assert_int_equal(sad_receive(w->sad), NEWS); /* latches are to be judged anew … */
+	assert_int_equal(sad_receive(w->sad), NO_NEWS); /* … once */
 	assert_int_equal(sad_world_tell(w, 1, 3, 4, SAD_UNASKED), 0);
-	assert_int_equal(sad_receive(w->sad), 0);
+	assert_int_equal(sad_receive(w->sad), NO_NEWS);
 	assert_int_equal(sad_world_tell(w, 1, 3, 5, SAD_UNASKED), 1);
 	assert_int_equal(known(w, 1).peer_id, 5);
 	assert_int_equal(sad_world_tell(w, 2, 3, 4, SAD_UNASKED), -ENOENT);
@@ -65,9 +65,9 @@ static void test_keeps_what_was_told(void **state)
 	sad_world_add(w, 1, 'a');
 	sad_world_tell(w, 1, 3, 4, SAD_UNASKED);
 	sad_receive(w->sad);
-	assert_int_equal(sad_world_add(w, 1, 'a'), 0);
+	assert_int_equal(sad_world_add(w, 1, 'a'), NO_NEWS);
 	assert_int_equal(known(w, 1).peer_id, 4);
-	assert_int_equal(sad_world_add(w, 1, 'b'), 1);
+	assert_int_equal(sad_world_add(w, 1, 'b'), NEWS);
 	assert_int_equal(known(w, 1).peer_id, 0);
 	assert_int_equal(sad_last_born(w->sad), 2);
 	sad_world_tell(w, 1, 3, 4, 2);
@@ -130,6 +130,28 @@ static void test_recall(void **state)
 	assert_int_equal(sad_recall(w->sad), 0);
 }
 
+/* A rekey: what came and what was told of it is for the judge, once, and can wait. */
+static void test_rekey(void **state)
+{
+	struct sad_world *w = *state;
+	struct clatch_sa_key key = sad_world_key(w, 2);
+	const struct clatch_who who = { 3, 4 };
+
+	sad_world_add(w, 1, 'a');
+	sad_world_tell(w, 1, 3, 4, SAD_UNASKED);
+	assert_int_equal(sad_news(w->sad), NEWS);
+	assert_int_equal(sad_world_add(w, 2, 'b'), NEWS_OF_REKEY);
+	assert_int_equal(sad_news(w->sad), NO_NEWS);
+	sad_world_add(w, 3, 'c');
+	assert_int_equal(sad_world_tell(w, 3, 3, 4, SAD_UNASKED), 1);
+	assert_int_equal(sad_news(w->sad), NEWS_OF_REKEY);
+	assert_int_equal(sa_table_tell(&w->table, &key, entry_of(w, 2).key_tag, who, 0), 0);
+	assert_int_equal(sad_recall(w->sad), 1);
+	assert_int_equal(sad_recall(w->sad), 0);
+	assert_int_equal(sad_receive(w->sad), NEWS_OF_REKEY);
+	assert_int_equal(sad_receive(w->sad), NO_NEWS);
+}
+
 /* What the table says may be of an SA that had the SPI before, or that we have not heard of yet. */
 static void test_of_another_sa(void **state)
 {
@@ -179,6 +201,7 @@ int main(void)
 		IN_WORLD(test_answers),	       IN_WORLD(test_keeps_what_was_told),
 		IN_WORLD(test_told_unasked),   IN_WORLD(test_recall),
 		IN_WORLD(test_of_another_sa),  IN_WORLD(test_fill),
+		IN_WORLD(test_rekey),
 	};
 
 	return cmocka_run_group_tests_name("sad", tests, NULL, NULL);

@@ -90,11 +90,42 @@ static void test_follows(void **state)
 		assert_row(rows[i].command, !is_readable(spd, 0));
 		ip(rows[i].command);
 		assert_row(rows[i].command, is_readable(spd, 0));
-		assert_row(rows[i].command, spd_receive(spd) == 1);
+		assert_row(rows[i].command, spd_receive(spd) == NEWS);
 		assert_row(rows[i].command, spd_count(spd) == rows[i].count);
 		p = spd_find(spd, &flow);
 		assert_row(rows[i].command, (p ? (int)p->priority : -1) == rows[i].priority);
-		assert_row(rows[i].command, spd_receive(spd) == 0);
+		assert_row(rows[i].command, spd_receive(spd) == NO_NEWS);
+	}
+	spd_close(spd);
+}
+
+/* Policies as IKE daemons make them, and what they make of them then. */
+static void test_news_of_a_rekey(void **state)
+{
+#define POLICY "src 10.9.0.1 dst 10.9.0.2 dir out "
+	static const struct {
+		const char *command;
+		enum news news;
+	} rows[] = {
+		{ "xfrm policy add src 10.9.0.2 dst 10.9.0.1 dir in tmpl proto esp reqid 1", NEWS },
+		{ "xfrm policy add " POLICY "tmpl proto esp spi 1 reqid 1", NEWS },
+		{ "xfrm policy update " POLICY "tmpl proto esp spi 2 reqid 1", NEWS_OF_REKEY },
+		{ "xfrm policy update " POLICY "tmpl proto esp spi 2 reqid 1", NEWS_OF_REKEY },
+		{ "xfrm policy update src 10.9.0.2 dst 10.9.0.1 dir in tmpl proto esp reqid 1",
+		  NEWS_OF_REKEY },
+		{ "xfrm policy update " POLICY "tmpl proto esp spi 3 reqid 1", NEWS_OF_REKEY },
+		{ "xfrm policy update " POLICY "tmpl proto esp spi 2 reqid 2", NEWS },
+		{ "xfrm policy update " POLICY "tmpl proto esp spi 2 reqid 2 level use", NEWS },
+		{ "xfrm policy update " POLICY "action block", NEWS },
+		{ "xfrm policy delete " POLICY, NEWS },
+	};
+#undef POLICY
+	struct spd *spd = open_spd();
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		ip(rows[i].command);
+		assert_row(rows[i].command, spd_receive(spd) == (int)rows[i].news);
 	}
 	spd_close(spd);
 }
@@ -139,11 +170,11 @@ static void test_follows_defaults(void **state)
 		print_message("this kernel has no default policy to set\n");
 		skip();
 	}
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_true(spd_default_blocks(spd, XFRM_POLICY_OUT));
 	assert_false(spd_default_blocks(spd, XFRM_POLICY_IN));
 	ip("xfrm policy setdefault out accept in block");
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_false(spd_default_blocks(spd, XFRM_POLICY_OUT));
 	assert_true(spd_default_blocks(spd, XFRM_POLICY_IN));
 	spd_close(spd);
@@ -158,10 +189,10 @@ static void test_expiry(void **state)
 
 	(void)state;
 	ip("xfrm policy add src 10.9.0.1 dst 10.9.0.2 dir out limit time-hard 1");
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_int_equal(spd_count(spd), 1);
 	assert_true(is_readable(spd, 5000));
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_int_equal(spd_count(spd), 0);
 	spd_close(spd);
 }
@@ -182,7 +213,7 @@ static void test_what_is_not_of_the_spd(void **state)
 	if (setsockopt(fd, IPPROTO_IP, IP_XFRM_POLICY, &own, sizeof(own)))
 		fail_msg("IP_XFRM_POLICY: %s", strerror(errno));
 	ip("xfrm policy add src 10.9.0.1 dst 10.9.0.2 dir out");
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_int_equal(spd_count(spd), 1);
 	spd_close(spd);
 }
@@ -196,7 +227,7 @@ static void test_keeps_its_namespace(void **state)
 	(void)state;
 	ip("xfrm policy add src 10.9.0.1 dst 10.9.0.2 dir out");
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_int_equal(spd_count(spd), 1);
 	assert_int_equal(setns(home, CLONE_NEWNET), 0);
 	spd_close(spd);
@@ -225,7 +256,7 @@ static void test_overrun(void **state)
 		fprintf(batch, "xfrm policy add src 10.1.%d.%d dst 10.2.0.1 dir out\n", i / 256,
 			i % 256);
 	pclose(batch);
-	assert_int_equal(spd_receive(spd), 1);
+	assert_int_equal(spd_receive(spd), NEWS);
 	assert_int_equal(spd_count(spd), 1000);
 	assert_non_null(spd_find(spd, &flow));
 	assert_int_equal(spd_find(spd, &flow)->age, 999);
@@ -350,7 +381,7 @@ static void test_against_kernel(void **state)
 		for (int round = 0; round < 10; round++) {
 			ip("xfrm policy flush");
 			random_policies(&families[i]);
-			assert_int_equal(spd_receive(spd), 1);
+			assert_int_equal(spd_receive(spd), NEWS);
 			for (int j = 0; j < 100; j++)
 				compare_flow(spd, &families[i], &blocked);
 		}
@@ -363,6 +394,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_follows, enter_namespace),
+		cmocka_unit_test_setup(test_news_of_a_rekey, enter_namespace),
 		cmocka_unit_test_setup(test_all_of_a_policy, enter_namespace),
 		cmocka_unit_test_setup(test_follows_defaults, enter_namespace),
 		cmocka_unit_test_setup(test_expiry, enter_namespace),
