@@ -72,11 +72,11 @@ static inline void reach(int fd, int to)
 		err(1, "Couldn't connect");
 }
 
-static inline long nanoseconds(void)
+static inline long nanoseconds(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000L + t.tv_nsec;
 }
 

@@ -1,51 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How often a second something is done between two network namespaces.  Both ends are in this one
- * thread, so that nothing else is measured; and the work of both hosts is.
+ * How much of something can be done between two network namespaces in a second of CPU time.  Both
+ * ends are in this one thread, and the kernel does the work of both hosts in its calls: so what else
+ * the CPU does meanwhile hardly shows.
  *
  *   rate WHAT NETNS-A NETNS-B ADDR-A ADDR-B CGROUP MILLISECONDS
  *
- *   connect   A connects by TCP, B accepts; B closes, then A
- *   sent      datagrams of 64 bytes from A to B, both connected
- *   received  the same from B to A
- *   sendto    from A to B, neither connected
+ *   out       bytes of a TCP stream that B received from A
+ *   in        the same from B to A
+ *   connect   TCP connections: A connects, B accepts; B closes, then A
+ *   sent      datagrams of 64 bytes that B received from A, both connected
+ *   sendto    the same, neither connected
+ *   received  datagrams of 64 bytes that A received from B, both connected
  *
- * A datagram is counted when it has been received; all are.  A's sockets are made in CGROUP (a
- * cgroup.procs file's directory, v2).
+ * No datagram is lost.  A's sockets are made in CGROUP (a cgroup.procs file's directory, v2).
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 #include "ends.h"
 
 #define PAYLOAD 64
-#define BATCH 32 /* datagrams: fewer than a socket keeps */
+#define BATCH 32 /* datagrams, fewer than a socket keeps; and acts between two looks at the clock */
 #define PORT_A 30001
 #define PORT_B 30002
 
 struct pair {
-	int from, to;
+	int from, to; /* a listening socket until there is a connection */
 	struct sockaddr_in6 peer; /* where to @from sends, or connects: @to's own; or shorter */
 	socklen_t length; /* of it; 0: @from is connected */
 };
 
-static int connection(struct pair *p)
+/* What was accepted; @from is the other end. */
+static int begin(struct pair *p)
 {
-	int from = socket(p->peer.sin6_family, SOCK_STREAM | SOCK_CLOEXEC, 0), accepted;
-	char byte;
+	int accepted;
 
-	if (from < 0 || connect(from, (void *)&p->peer, p->length))
+	p->from = socket(p->peer.sin6_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (p->from < 0 || connect(p->from, (void *)&p->peer, p->length))
 		err(1, "Couldn't connect");
 	accepted = accept(p->to, NULL, NULL);
 	if (accepted < 0)
 		err(1, "Couldn't accept");
-	close(accepted);
-	if (read(from, &byte, 1))
+	return accepted;
+}
+
+static long connection(struct pair *p)
+{
+	char byte;
+
+	close(begin(p));
+	if (read(p->from, &byte, 1))
 		err(1, "The peer has not closed");
-	close(from);
+	close(p->from);
 	return 1;
 }
 
-static int datagrams(struct pair *p)
+/* As much as there is room for, and then all of it. */
+static long stream(struct pair *p)
+{
+	static char buffer[65536];
+	ssize_t length;
+	long done = 0;
+
+	do
+		length = send(p->from, buffer, sizeof(buffer), MSG_DONTWAIT);
+	while (length > 0);
+	if (errno != EAGAIN)
+		err(1, "Couldn't send");
+	while ((length = recv(p->to, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0)
+		done += length;
+	if (!length || errno != EAGAIN)
+		err(1, "Couldn't receive");
+	return done;
+}
+
+static long datagrams(struct pair *p)
 {
 	char payload[PAYLOAD] = "";
 
@@ -60,13 +90,14 @@ static int datagrams(struct pair *p)
 }
 
 /* A second of it, from what is done in @ms. */
-static double rate(int (*act)(struct pair *), struct pair *p, long ms)
+static double rate(long (*act)(struct pair *), struct pair *p, long ms)
 {
-	long start = nanoseconds(), now = start, done = 0;
+	long start = nanoseconds(CLOCK_PROCESS_CPUTIME_ID), now = start, done = 0;
 
 	while (now - start < ms * 1000000) {
-		done += act(p);
-		now = nanoseconds();
+		for (int i = 0; i < BATCH; i++)
+			done += act(p);
+		now = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
 	}
 	return done * 1e9 / (now - start);
 }
@@ -93,16 +124,26 @@ static void prepare(struct pair *p, char **argv, int type)
 		err(1, "Couldn't read the peer's address");
 }
 
-/* Both ends are connected, and no datagram needs an address. */
-static void connected(struct pair *p)
+static bool is(const char *what, const char *name)
 {
-	reach(p->from, p->to);
-	reach(p->to, p->from);
+	return !strcmp(what, name);
+}
+
+/* Makes the connection that is measured. */
+static void join_ends(struct pair *p, bool tcp)
+{
+	if (tcp) {
+		p->to = begin(p);
+	} else {
+		reach(p->from, p->to);
+		reach(p->to, p->from);
+	}
 	p->length = 0;
 }
 
 int main(int argc, char **argv)
 {
+	long (*act)(struct pair *) = datagrams;
 	struct pair p = { .from = -1 };
 	const char *what = argv[1];
 	bool tcp;
@@ -110,14 +151,16 @@ int main(int argc, char **argv)
 
 	if (argc != 8)
 		errx(2, "usage: rate WHAT NETNS-A NETNS-B ADDR-A ADDR-B CGROUP MILLISECONDS");
-	tcp = !strcmp(what, "connect");
+	tcp = is(what, "out") || is(what, "in") || is(what, "connect");
+	if (tcp)
+		act = is(what, "connect") ? connection : stream;
 	ms = atol(argv[7]);
 	prepare(&p, argv, tcp ? SOCK_STREAM : SOCK_DGRAM);
-	if (!strcmp(what, "sent") || !strcmp(what, "received"))
-		connected(&p);
-	if (!strcmp(what, "received"))
+	if (!is(what, "connect") && !is(what, "sendto"))
+		join_ends(&p, tcp);
+	if (is(what, "in") || is(what, "received"))
 		p = (struct pair){ .from = p.to, .to = p.from };
-	rate(tcp ? connection : datagrams, &p, ms / 8); /* caches, conntrack */
-	printf("%.0f\n", rate(tcp ? connection : datagrams, &p, ms));
+	rate(act, &p, ms / 8); /* caches, conntrack */
+	printf("%.0f\n", rate(act, &p, ms));
 	return 0;
 }
