@@ -16,6 +16,7 @@
  *   control               orders of user space, by BPF_PROG_TEST_RUN; attached nowhere
  *   iter/tcp              each TCP socket of a namespace, when user space asks: sends what was held
  */
+#include "clear.h"
 #include "control.h"
 #include "datagram.h"
 #include "device.h"
@@ -38,7 +39,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 		return CGROUP_PASS;
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (!sk || !has_connections(sk))
+	if (!sk || !has_connections(sk) || clear_inbound(ctx, sk))
 		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_IN, ctx->len);
 	/* Whatever stands in front of the transport header: the socket knows its connection. */
@@ -91,6 +92,8 @@ int clatch_egress(struct __sk_buff *ctx)
 		return CGROUP_PASS;
 	if (sk->state == BPF_TCP_CLOSE && sk->protocol == IPPROTO_UDP && udp_closed(ctx, sk))
 		return egress_verdict(closed_verdict());
+	if (clear_outbound(ctx, sk))
+		return CGROUP_PASS;
 	flow_init(&f, &p, CLATCH_OUT, ctx->len);
 	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_OUT))
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
@@ -189,12 +192,30 @@ static __always_inline void follow_state(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
+/* Each connection calls many times; nearly all of it is nothing to us. */
+static __always_inline bool sockops_tells(struct bpf_sock_ops *ctx)
+{
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		return true;
+	case BPF_SOCK_OPS_STATE_CB:
+		return ctx->args[0] == BPF_TCP_LISTEN || ctx->args[1] == BPF_TCP_CLOSE;
+	}
+	return false;
+}
+
 SEC("sockops")
 int clatch_sockops(struct bpf_sock_ops *ctx)
 {
-	struct tcp_sock *sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
 	struct clatch_tuple tuple = {};
+	struct tcp_sock *sk;
 
+	if (!sockops_tells(ctx))
+		return 1;
+	sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
 	if (!sk)
 		return 1;
 	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
@@ -220,8 +241,7 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 		follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (ctx->args[1] == BPF_TCP_CLOSE)
-			tcp_closed(&tuple, ctx->args[0]);
+		tcp_closed(&tuple, ctx->args[0]);
 		break;
 	}
 	return 1;

@@ -64,7 +64,7 @@ static __always_inline int connect_begins(struct bpf_sock_addr *ctx,
 	struct bpf_sock *sk = ctx->sk;
 	struct clatch_demand *asked;
 	struct clatch_tuple tuple;
-	__u64 address = context_socket(ctx);
+	__u64 address;
 	int err;
 
 	if (!sk)
@@ -72,6 +72,7 @@ static __always_inline int connect_begins(struct bpf_sock_addr *ctx,
 	asked = request_of(sk);
 	if (audit || (!asked && !policy_in_force().count))
 		return 1;
+	address = context_socket(ctx);
 	socket_ahead(&tuple, address);
 	tuple.remote = *remote;
 	tuple.remote_port = bpf_ntohs(ctx->user_port);

@@ -228,13 +228,14 @@ static __noinline enum clatch_reason detour_check(const struct clatch_tuple *to,
 static __always_inline int datagram_sends(struct bpf_sock_addr *ctx, struct clatch_tuple *t)
 {
 	struct clatch_policy policy = policy_in_force();
-	__u64 address = context_socket(ctx);
 	struct bpf_sock *sk = ctx->sk;
 	struct clatch_demand *asked;
 	enum clatch_reason reason;
+	__u64 address;
 
 	if (!sk || !policy.count)
 		return 1;
+	address = context_socket(ctx);
 	t->netns = net_cookie(kread(kcast(struct sock_common, address), skc_net.net));
 	t->local_port = kread(kcast(struct sock_common, address), skc_num);
 	t->remote_port = bpf_ntohs(ctx->user_port);

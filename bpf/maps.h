@@ -34,7 +34,7 @@ struct {
 
 /*
  * What few latches have (clatch/latch.h), by the latch's id.  Full: as when the latch database is
- * full.  Size: as that.
+ * full.  Size: CLATCH_FEW.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -318,7 +318,7 @@ struct {
 
 /*
  * What the program of a latch with CLATCH_ASKED had asked for when it was made, by the latch's id.
- * As large as the database.  An entry that is not there is taken for a demand that is not met.
+ * Size: CLATCH_FEW.  An entry that is not there is taken for a demand that is not met.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

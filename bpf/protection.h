@@ -36,6 +36,13 @@ static __always_inline void sas_add(struct sas *s, __u64 address)
 	s->count++;
 }
 
+static __always_inline bool has_sec_path(struct sk_buff *skb)
+{
+	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+
+	return kread(skb, active_extensions) & (1 << id);
+}
+
 /* The sec_path of a packet that has one. */
 static __always_inline struct sec_path *sec_path(struct sk_buff *skb, int id)
 {
@@ -72,7 +79,7 @@ static __always_inline void sas_inbound(struct __sk_buff *ctx, struct sas *s)
 	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 	struct sec_path *sp;
 
-	if (!(kread(skb, active_extensions) & (1 << id)))
+	if (!has_sec_path(skb))
 		return;
 	sp = sec_path(skb, id);
 	if (kread(sp, len) == 1)

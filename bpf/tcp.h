@@ -3,6 +3,7 @@
 #ifndef CLATCH_BPF_TCP_H
 #define CLATCH_BPF_TCP_H
 
+#include "fast.h"
 #include "listener.h"
 #include "own.h"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <clatch/latch.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -79,17 +80,28 @@ static int set_audit(struct bpf_object *object, __u32 audit)
 /* Before an object is loaded: what its maps are to be. */
 typedef int prepare(struct bpf_object *object, const void *context);
 
+/* How many latches may have what few have: the buckets of a large table that is empty take room too. */
+static __u32 few_of(__u32 max_latches)
+{
+	__u32 few = max_latches / 16;
+
+	if (few < CLATCH_FEW)
+		few = CLATCH_FEW;
+	return few < max_latches ? few : max_latches;
+}
+
 /* The database, and what there is of each latch beside it.  0 or -errno. */
 static int set_sizes(struct bpf_object *object, const void *context)
 {
 	const struct clatch_meta *meta = context;
+	const __u32 few = few_of(meta->max_latches);
 	const struct {
 		const char *map;
 		__u32 entries;
 	} sizes[] = {
 		{ "clatch_latches", meta->max_latches },
-		{ "clatch_more", meta->max_latches },
-		{ "clatch_asked", meta->max_latches },
+		{ "clatch_more", few },
+		{ "clatch_asked", few },
 		{ "clatch_fast", meta->max_latches + 1 }, /* 0 is no slot */
 		{ "clatch_fast_free", meta->max_latches },
 	};

@@ -62,6 +62,9 @@ struct clatch_held {
 	struct clatch_outer outer; /* of both; where they differ, see struct clatch_more */
 };
 
+/* As many latches may have what few have; of a larger database a sixteenth. */
+#define CLATCH_FEW 65536
+
 /*
  * What few latches have: nested SAs, or ends that differ.  Value of clatch_more, by the latch's id;
  * as long as the latch.

@@ -14,7 +14,6 @@ All that was refused has to be in the counter, and in what `run` has printed.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import socket
@@ -26,6 +25,7 @@ import tempfile
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
+import results  # noqa: E402
 from lab import Guard, Host, Lab, cgroup2_mount, wait_for  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
@@ -148,9 +148,7 @@ def main(out):
         for way in WAYS:
             result[way] = Bench(lab, guard, way).run()
             show(way, result[way])
-    path = pathlib.Path(out)
-    both = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**both, "flood": result}) + "\n")
+    results.add(out, "flood", result)
     wrong = [way for way, found in result.items()
              if not found["refused"] == found["counted"] == found["told"]]
     if wrong:

@@ -21,11 +21,12 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "e2e"), str(HERE.parent / "native")]
+sys.path[:0] = [str(HERE.parent / where) for where in ("e2e", "native", ".")]
 
 import ipsec  # noqa: E402
 import native  # noqa: E402
-from bench import SPIS, round_trip  # noqa: E402
+import results  # noqa: E402
+from round_trip import SPIS, round_trip  # noqa: E402
 from lab import Guard, Host, Lab, run, wait_for  # noqa: E402
 from test_scale import write_latches  # noqa: E402
 
@@ -33,7 +34,7 @@ BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
 LATCHES = [int(n) for n in os.environ.get("LATCHES", "1000,100000,1000000").split(",")]
 MAX_LATCHES = LATCHES[-1] + 1000  # room for those of real connections
 LOOKUPS = 1000  # of one run of lookup.bpf.c
-OF_LATCHES = "clatch_latches", "clatch_fast", "clatch_fast_free", "clatch_asked"
+OF_LATCHES = "clatch_latches", "clatch_fast", "clatch_fast_free", "clatch_more", "clatch_asked"
 REMOTE = "10.0.7.0/24"
 IDLE = 20  # seconds
 
@@ -271,11 +272,8 @@ def bpffs():
 
 
 def main(mode, out):
-    path = pathlib.Path(out)
-    both = json.loads(path.read_text()) if path.exists() else {}
     with bpffs():
-        both[f"growth_{mode}"] = {"native": on_this_kernel, "counted": counted}[mode]()
-    path.write_text(json.dumps(both) + "\n")
+        results.add(out, f"growth_{mode}", {"native": on_this_kernel, "counted": counted}[mode]())
 
 
 if __name__ == "__main__":

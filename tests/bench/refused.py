@@ -6,7 +6,6 @@ Run by scripts/bench in the instruction-counted machine, where 1 ns is 1 instruc
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import subprocess
@@ -16,6 +15,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import ipsec  # noqa: E402
+import results  # noqa: E402
 from lab import Connection, Guard, Lab, wait_for  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
@@ -67,9 +67,7 @@ def main(out):
                 found["clatch"] = by_clatch(lab, guard, connection)
             print(f"Instructions of a datagram that is refused: nftables {found['nft']:,}, "
                   f"clatch {found['clatch']:,}; reported {told(guard):,} in {len(guard.events)} lines")
-    path = pathlib.Path(out)
-    both = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**both, "refused": found}) + "\n")
+    results.add(out, "refused", found)
 
 
 if __name__ == "__main__":

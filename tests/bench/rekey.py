@@ -10,24 +10,22 @@ while the results of the last are fetched.
 """
 
 import collections
-import json
 import os
 import pathlib
-import select
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import ike  # noqa: E402
+import results  # noqa: E402
 import usage  # noqa: E402
-from lab import ESP, ETH_P_ALL, Connection, Guard, Lab, wait_for  # noqa: E402
+from lab import ESP, ETH_P_ALL, Guard, Lab, wait_for  # noqa: E402
+from pump import Pump  # noqa: E402
 
-BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
 REKEYS = int(os.environ.get("REKEYS", "100"))  # and a fifth as many reauthentications
 ROUNDS = 2  # the cases take turns
 QUIET = 6  # laps without a rekey before those with one
@@ -36,7 +34,6 @@ LINES = 8  # of pump, a lap
 CASES = "none", "clatch"
 # What one line of pump stands for, and the share of the rekeys.
 WAYS = {"out": (512 << 10, 2), "in": (512 << 10, 2), "ping": (200, 5)}
-BUFFER = 128 << 10  # of both sockets of a stream: else TCP's tuning is what is measured
 SETTINGS = {"daemon": {"make_before_break": "yes"}, "child": {"start_action": "trap"}}
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 
@@ -80,46 +77,6 @@ class Changeovers:
         self.sock.close()
 
 
-class Pump:
-    """tests/bench/pump.c on a connection."""
-
-    def __init__(self, lab, way):
-        self.connection = Connection(lab, timeout=60)
-        ends = self.connection.a, self.connection.b
-        ends = ends[::-1] if way == "in" else ends
-        for sock, option in zip(ends, (socket.SO_SNDBUF, socket.SO_RCVBUF)):
-            sock.settimeout(None)
-            if way != "ping":
-                sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
-        fds = [sock.fileno() for sock in ends]
-        words = "ping" if way == "ping" else "stream", *fds, WAYS[way][0]
-        self.process = subprocess.Popen([str(w) for w in (BUILD / "pump", *words)], pass_fds=fds,
-                                        stdout=subprocess.PIPE)
-
-    def _line(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("the connection has ended")
-        return [int(word) for word in line.split()]
-
-    def lap(self, act, used):
-        """Times LINES lines; @act at the first."""
-        while select.select([self.process.stdout], [], [], 0)[0]:
-            self._line()
-        began, start, _ = self._line()
-        before = used.sample()
-        act()
-        lines = [self._line() for _ in range(LINES)]
-        return Lap(lines[-1][0] - began, lines[-1][1] - start, max(line[2] for line in lines),
-                   usage.difference(used.sample(), before))
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-        self.connection.close()
-
-
 class Bench:
     def __init__(self, lab, daemons):
         self.lab = lab
@@ -136,13 +93,24 @@ class Bench:
         """charon reauthenticates nothing while it keeps SAs that were rekeyed."""
         wait_for("rekeyed SAs to go", lambda: len(self.own.sas()) == len(self.peer.sas()) == 1)
 
+    @staticmethod
+    def lap(pump, act, used):
+        """And what it took of whom."""
+        samples = []
+
+        def begin():
+            samples.append(used.sample())
+            act()
+
+        return Lap(*pump.lap(LINES, begin), usage.difference(used.sample(), samples[0]))
+
     def change(self, pump, act, used):
         """A lap during which all SAs are replaced."""
         def newest():
             return max(child for _, child, _, _ in self.own.sas())
 
         last = newest()
-        lap = pump.lap(act, used)
+        lap = self.lap(pump, act, used)
         self.count["late"] += newest() == last
         wait_for("new SAs", lambda: newest() > last)
         return lap
@@ -157,7 +125,7 @@ class Bench:
 
     def block(self, case, way, guard):
         share = ROUNDS * WAYS[way][1]
-        pump = Pump(self.lab, way)
+        pump = Pump(self.lab, way, WAYS[way][0])
         latch = guard and wait_for("the latch", lambda: (latch := guard.latch(pump.connection)) and
                                    latch["peer_id"] == ike.PEER and latch)
         before = self.listed(guard) if guard else {}
@@ -170,7 +138,7 @@ class Bench:
         acts += [("rekey", daemon.rekey) for _ in range(REKEYS // share // 2)
                  for daemon in (self.own, self.peer)]
         for number, (what, act) in enumerate(acts):
-            lap = pump.lap(act, used) if what == "quiet" else self.change(pump, act, used)
+            lap = (self.lap if what == "quiet" else self.change)(pump, act, used)
             self.laps[case, way, what].append(lap)
             if wire:
                 wire.read()
@@ -292,11 +260,9 @@ def main(out):
     with Lab() as lab, ike.Daemons(lab) as daemons:
         bench = Bench(lab, daemons)
         bench.run()
-    path = pathlib.Path(out)
     found = bench.result()
     show(found)
-    both = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**both, "rekey": found}) + "\n")
+    results.add(out, "rekey", found)
     if wrong(found):
         sys.exit("rekeys under load: " + ", ".join(wrong(found)))
 

@@ -6,7 +6,6 @@ Run by scripts/bench in the instruction-counted machine, where 1 ns is 1 instruc
 10^9 of them, on one CPU: the kernel, who installs, and `run` share it.
 """
 
-import json
 import os
 import pathlib
 import sys
@@ -16,6 +15,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import ipsec  # noqa: E402
+import results  # noqa: E402
 from lab import Connection, Guard, Lab  # noqa: E402
 from storm import Storm  # noqa: E402
 
@@ -62,9 +62,7 @@ def main(out):
     print(f"{found['sas']:,} SAs installed and removed in {found['seconds']:.2f} s: `run` takes "
           f"{found['run_instructions']:,.0f} instructions for each; {found['messages_lost']} "
           f"messages were lost to it")
-    path = pathlib.Path(out)
-    both = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**both, "sas": found}) + "\n")
+    results.add(out, "sas", found)
     if found["events"] or not found["kept"]:
         sys.exit("a latch suffered from SAs that are none of its own")
 

@@ -6,7 +6,6 @@ is the null cipher, so that the packet path is measured and not AES.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import socket
@@ -17,6 +16,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
 import ipsec  # noqa: E402
+import results  # noqa: E402
 from lab import Guard, Lab, run  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
@@ -99,13 +99,14 @@ def measure(lab, shape):
 
 
 def main(out):
+    print("Instructions per round trip (64 bytes, ESP with the null cipher):", flush=True)
     result = {}
     for name, (proto, family) in ROUND_TRIPS.items():
         print(f"  {name}", flush=True)
         with Lab() as lab:
             result[name] = measure(lab, ipsec.Shape(suite=ipsec.NULL_BOTH, upper=proto,
                                                     family=family))
-    pathlib.Path(out).write_text(json.dumps({"round_trip": result}) + "\n")
+    results.add(out, "round_trip", result)
 
 
 if __name__ == "__main__":

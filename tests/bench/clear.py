@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What guarding costs those who have no IPsec: traffic in clear between two network namespaces,
+without rules and without latches, on the running kernel.
+
+Run by scripts/bench.  A rate is what one CPU can do in a second of its time, with the work of both
+hosts.  Other work on the machine shows all the same, in the caches if nowhere else: so the cases
+take turns, each rate is compared with that without anything in the same round, and the quartiles of
+these ratios are printed with their median.
+"""
+
+import contextlib
+import os
+import pathlib
+import statistics
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+import results  # noqa: E402
+from round_trip import BUILD, empty_pair, nft  # noqa: E402
+from lab import Guard, Host, Lab, cgroup2_mount, run  # noqa: E402
+
+ROUNDS = int(os.environ.get("CLEAR_ROUNDS", "15"))
+MS = int(os.environ.get("CLEAR_MS", "300"))  # of each rate
+WHATS = {
+    "out": "TCP stream to the peer, bytes",
+    "in": "TCP stream from the peer, bytes",
+    "connect": "TCP connections, from connect() to close()",
+    "sent": "UDP datagrams sent, and received by the peer",
+    "sendto": "the same, unconnected",
+    "received": "UDP datagrams sent by the peer, and received",
+}
+
+
+class Link(Lab):
+    """Two hosts, and nothing behind them."""
+
+    def __init__(self):  # pylint: disable=super-init-not-called
+        self.name = f"clatch{os.getpid()}"
+        self.a, self.b = Host(self, "a", 1), Host(self, "b", 2)
+        self.a.ip(f"link add {self.a.dev} type veth peer name {self.b.dev} netns {self.b.name}")
+        for host in (self.a, self.b):
+            host.ip(f"link set {host.dev} up", f"addr add {host.v4}/24 dev {host.dev}")
+        # Else the peer, which closes first, has more and more connections that wait to be gone.
+        self.b.run("sysctl", "-q", "net.ipv4.tcp_max_tw_buckets=0")
+        self.cgroup = f"{cgroup2_mount()}/{self.name}"
+        os.mkdir(self.cgroup)
+
+
+def rate(lab, what):
+    return float(run(BUILD / "rate", what, f"/run/netns/{lab.a.name}", f"/run/netns/{lab.b.name}",
+                     lab.a.v4, lab.b.v4, lab.cgroup, MS).stdout)
+
+
+@contextlib.contextmanager
+def attached(guard):
+    """It is loaded once, as that takes long; what is attached nowhere costs nothing."""
+    guard.loader("attach", "--cgroup", guard.lab.cgroup)
+    yield
+    guard.loader("detach", "--cgroup", guard.lab.cgroup)
+
+
+def measure(lab, guard):
+    """Of each what and case: one rate a round."""
+    cases = {
+        "none": contextlib.nullcontext,
+        "empty": lambda: empty_pair(lab, None),
+        "clatch": lambda: attached(guard),
+        "nft": lambda: nft(lab, None),
+    }
+    found = {what: {case: [] for case in cases} for what in WHATS}
+    names = list(cases)
+    for number in range(ROUNDS):
+        for what in WHATS:
+            for case in names[number % len(names):] + names[:number % len(names)]:
+                with cases[case]():
+                    found[what][case].append(rate(lab, what))
+    return found
+
+
+def show(found):
+    for what, text in WHATS.items():
+        none = found[what]["none"]
+        print(f"  {text}: {statistics.median(none):,.0f}")
+        for case, rates in found[what].items():
+            if case != "none":
+                ratios = [rate / base for rate, base in zip(rates, none)]
+                low, median, high = statistics.quantiles(ratios, n=4)
+                print(f"    {case:15} {median:.3f}  ({low:.3f} to {high:.3f})")
+
+
+def main(out):
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    print(f"Traffic in clear, Linux {os.uname().release}: in a second of CPU time, and the share of "
+          f"that; median of {ROUNDS} rounds (quartiles):", flush=True)
+    with Link() as lab, Guard(lab, dev=False, cgroup=False, follow=False) as guard:
+        found = measure(lab, guard)
+        if guard.json("status")["latches"]:
+            raise RuntimeError("something was latched")
+    show(found)
+    results.add(out, "clear", found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
