@@ -24,6 +24,17 @@ struct flow {
 	__u32 len;
 };
 
+/*
+ * The verifier forgets what it knows of a packet that was read: else it follows each way on for
+ * IPv4 and IPv6, each protocol, each number of SAs …  by itself.  Memory given to a function may be
+ * anything then.
+ */
+verified_once int flow_forget(struct flow *f, struct packet *p)
+{
+	asm volatile("" : : "r"(f), "r"(p) : "memory");
+	return 0;
+}
+
 static const char zeroes[sizeof(struct report)];
 
 static __always_inline void count_lost(__u32 ring, __u64 count)
@@ -108,8 +119,9 @@ static int report_tick(void *map, __u32 *key, struct report_timer *t)
 	/* before the walk: who comes with a report that it does not see sets the timer anew */
 	__sync_lock_test_and_set(&t->set, 0);
 	bpf_for_each_map_elem(&clatch_reports, report_visit, &walk, 0);
-	if (walk.left && !__sync_val_compare_and_swap(&t->set, 0, 1))
-		bpf_timer_start(&t->timer, REPORT_TICK, 0);
+	if (walk.left && !__sync_val_compare_and_swap(&t->set, 0, 1) &&
+	    bpf_timer_start(&t->timer, REPORT_TICK, 0))
+		__sync_lock_test_and_set(&t->set, 0);
 	return 0;
 }
 

@@ -54,6 +54,7 @@ int clatch_gw_to(struct __sk_buff *ctx)
 		verdict = inbound(ctx, &f, &p, &l);
 	else
 		verdict = fragment_inbound(ctx, &f, &l);
+	flow_forget(&f, &p);
 	if (l)
 		verdict = forward_hold_in(ctx, l, &f, &p);
 	if (p.proto && !is_dropped(verdict))

@@ -35,17 +35,6 @@ static __always_inline bool has_connections(struct bpf_sock *sk)
 	return sk->type != SOCK_RAW && is_latched_transport(sk->protocol);
 }
 
-/*
- * The verifier forgets what it knows of a packet that was read: else it follows each way on for
- * IPv4 and IPv6, each protocol, each number of SAs …  by itself.  Memory given to a function may be
- * anything then.
- */
-verified_once int flow_forget(struct flow *f, struct packet *p)
-{
-	asm volatile("" : : "r"(f), "r"(p) : "memory");
-	return 0;
-}
-
 /* A packet of a connected socket, held to its latch; what comes after it may go the fast path. */
 static __always_inline enum clatch_verdict socket_hold(struct __sk_buff *ctx,
 						       struct clatch_latch *l, struct bpf_sock *sk,

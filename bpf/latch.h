@@ -27,6 +27,7 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
 	struct what w = { .type = CLATCH_EV_CLOSED, .end = end };
+	bool more;
 
 	if (!l)
 		return;
@@ -34,10 +35,11 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	w.old_state = latch_state(l);
 	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);
-	if (l->flags & CLATCH_HAS_MORE)
-		bpf_map_delete_elem(&clatch_more, &w.latch);
+	more = l->flags & CLATCH_HAS_MORE;
 	if (!bpf_map_delete_elem(&clatch_latches, tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
+	if (more)
+		bpf_map_delete_elem(&clatch_more, &w.latch);
 	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */
 	bpf_map_delete_elem(&clatch_asked, &w.latch);
 }
@@ -69,7 +71,7 @@ struct birth {
 static __always_inline bool latch_init(struct clatch_latch *l, const struct clatch_tuple *tuple,
 				       const struct birth *birth, __u32 slot)
 {
-	__u64 id = count_up(CLATCH_LAST_LATCH);
+	__u64 id = count_up(CLATCH_LAST_LATCH, ~0ULL);
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 rule = rule_find(tuple), flags = birth->flags;
 	bool first;
@@ -103,10 +105,11 @@ static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *t
 	__u32 slot = birth->step == CLATCH_STEP_LISTEN ? 0 : slot_take();
 	struct clatch_latch *l;
 
-	if (!slot && birth->step != CLATCH_STEP_LISTEN)
-		return NULL;
-	bpf_map_update_elem(&clatch_latches, tuple, zeroes, BPF_NOEXIST);
+	if (slot || birth->step == CLATCH_STEP_LISTEN)
+		bpf_map_update_elem(&clatch_latches, tuple, zeroes, BPF_NOEXIST);
 	l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	if (!slot && birth->step != CLATCH_STEP_LISTEN)
+		return l && l->id ? l : NULL; /* another CPU had the last one */
 	if (!l || l->id || !latch_init(l, tuple, birth, slot))
 		slot_give(slot);
 	return l;

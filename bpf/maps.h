@@ -350,13 +350,20 @@ struct {
 	__type(value, struct clatch_device);
 } clatch_devices SEC(".maps");
 
-/* The next number of a kind, from 1 on. */
-static __always_inline __u64 count_up(enum last_number which)
+/* The number of a kind that was given last. */
+static __always_inline __u64 *last_number(enum last_number which)
 {
 	__u32 key = which;
-	__u64 *last = bpf_map_lookup_elem(&clatch_last, &key);
 
-	return last ? __sync_fetch_and_add(last, 1) + 1 : 0;
+	return bpf_map_lookup_elem(&clatch_last, &key);
+}
+
+/* The next number of a kind, from 1 to @limit; 0 where all were given. */
+static __always_inline __u64 count_up(enum last_number which, __u64 limit)
+{
+	__u64 *last = last_number(which);
+
+	return last && *last < limit ? __sync_fetch_and_add(last, 1) + 1 : 0;
 }
 
 #endif

@@ -136,8 +136,9 @@ static __noinline struct clatch_more *more_make(struct clatch_latch *l)
 {
 	__u64 id = l->id;
 
+	__sync_fetch_and_or(&l->flags,
+			    CLATCH_HAS_MORE); /* first: whoever ends the latch is to see it */
 	bpf_map_update_elem(&clatch_more, &id, zeroes, BPF_NOEXIST);
-	__sync_fetch_and_or(&l->flags, CLATCH_HAS_MORE);
 	return bpf_map_lookup_elem(&clatch_more, &id);
 }
 
@@ -173,6 +174,8 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 	struct clatch_fast_side *back = fast_side(l, !seen->dir);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct clatch_outer outer = {};
+	__u64 id = l->id;
+	__u32 slot = l->fast;
 	struct clatch_more *more;
 	int known = 0;
 	bool apart;
@@ -180,14 +183,15 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 	outer_seen(&outer, f);
 	apart = other->sa.count && !outer_equal(&outer, &l->held.outer);
 	more = apart || seen->count > 1 ? more_make(l) : NULL;
-	if (!more && (apart || seen->count > 1))
+	if (!more && seen->count > 1)
 		return -CLATCH_TABLE_FULL;
 	bpf_spin_lock(&l->lock);
 	apart = other->sa.count && !outer_equal(&outer, &l->held.outer);
-	if (!side->sa.count && (more || !apart)) { /* else the next packet records it */
+	/* It may have gone meanwhile, and its memory be another's. */
+	if (!side->sa.count && l->id == id && l->fast == slot) {
 		if (!other->sa.count)
 			l->held.outer = outer;
-		if (apart)
+		if (apart && more) /* else both are shown as the other's */
 			record_apart(more, &l->held, &outer, seen->dir);
 		record_side(side, more, seen);
 		/* The other direction's SA was found congruent while these ends were not known. */

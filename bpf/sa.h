@@ -193,8 +193,8 @@ static __always_inline __u32 suite_intern(const struct clatch_suite *suite)
 	known = bpf_map_lookup_elem(&clatch_suite_ids, suite);
 	if (known)
 		return *known;
-	id = count_up(CLATCH_LAST_SUITE);
-	if (bpf_map_update_elem(&clatch_suites, &id, suite, BPF_EXIST))
+	id = count_up(CLATCH_LAST_SUITE, CLATCH_MAX_SUITES - 1);
+	if (!id || bpf_map_update_elem(&clatch_suites, &id, suite, BPF_EXIST))
 		return 0;
 	if (!bpf_map_update_elem(&clatch_suite_ids, suite, &id, BPF_NOEXIST))
 		return id;
@@ -213,10 +213,10 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
 	return !differ;
 }
 
-/* An SA by its address; none begins in the middle of a cache line. */
-static __always_inline __u32 sa_mark(struct xfrm_state *x)
+/* An SA, by its address, and a latch; no SA begins in the middle of a cache line. */
+static __always_inline __u64 sa_of(struct xfrm_state *x, __u64 latch)
 {
-	return (__u64)x >> 6;
+	return latch << 32 | (__u32)(kaddress(x, mtimer) >> 6);
 }
 
 /*
@@ -231,8 +231,8 @@ static __always_inline bool sa_verified(const struct clatch_verified *v, __u64 l
 {
 	struct xfrm_replay_state_esn *esn;
 
-	if (v->state != sa_mark(x) || v->latch != (__u32)latch || !v->expires ||
-	    v->generation != identity_generation() || v->expires != kread(x, mtimer.node.expires))
+	if (v->of != sa_of(x, latch) || !v->expires || v->generation != identity_generation() ||
+	    v->expires != kread(x, mtimer.node.expires))
 		return false;
 	esn = kread(x, replay_esn);
 	return v->replay_window ==
@@ -246,8 +246,7 @@ static __always_inline void sa_verify(volatile struct clatch_verified *v, __u64 
 	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);
 
 	v->expires = 0; /* not to be used while it is written */
-	v->latch = latch;
-	v->state = sa_mark(x);
+	v->of = sa_of(x, latch);
 	v->generation = generation;
 	v->replay_window = esn ? kread(esn, replay_window) : kread(x, props.replay_window);
 	v->expires = kread(x, mtimer.node.expires);

@@ -38,6 +38,15 @@ fast_inline void fast_count(const struct clatch_latch *l, __u32 dir, __u32 len)
 	__sync_fetch_and_add(&side->bytes, len);
 }
 
+/* A slot that never was used; 0 where there is none. */
+static __always_inline __u32 slot_new(void)
+{
+	__u64 *last = last_number(CLATCH_LAST_SLOT);
+
+	/* looked at first, so that the number does not go on without end */
+	return last && fast_get(*last + 1) ? count_up(CLATCH_LAST_SLOT, ~0U) : 0;
+}
+
 /* A slot that nobody uses; 0 where there is none: as many as latches, so there is one. */
 static __always_inline __u32 slot_take(void)
 {
@@ -45,7 +54,7 @@ static __always_inline __u32 slot_take(void)
 	__u32 slot = 0;
 
 	if (bpf_map_pop_elem(&clatch_fast_free, &slot))
-		slot = count_up(CLATCH_LAST_SLOT);
+		slot = slot_new();
 	fast = fast_get(slot);
 	if (!fast)
 		return 0;

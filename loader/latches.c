@@ -104,7 +104,8 @@ void latches_resolve(struct latches *l, struct latch_side *side, const struct cl
 	const struct clatch_side *from = dir == CLATCH_IN ? &latch->held.in : &latch->held.out;
 	struct clatch_more more = {};
 
-	if (latch->flags & CLATCH_HAS_MORE)
+	/* the flags may have been copied before the count was written */
+	if ((latch->flags & CLATCH_HAS_MORE) || from->sa.count > 1)
 		(void)bpf_map_lookup_elem(l->more, &latch->id, &more); /* else it has gone */
 	side->count = from->sa.count < CLATCH_MAX_NEST ? from->sa.count : CLATCH_MAX_NEST;
 	side->mark = from->mark;

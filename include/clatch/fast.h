@@ -12,8 +12,11 @@
 /* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
 struct clatch_verified {
 	__s64 expires; /* of its timer, ns; 0 = none */
-	__u32 state; /* its kernel address, in cache lines; the lower half */
-	__u32 latch; /* the lower half of the id of the latch that it was compared with */
+	/*
+	 * Its kernel address, in cache lines, and the id of the latch that it was compared with: the
+	 * lower halves, in one word, as the slot may be another latch's while this is written.
+	 */
+	__u64 of;
 	__u32 replay_window;
 	__u32 generation; /* of the SA table's identities */
 };

@@ -12,7 +12,7 @@ import platform
 import struct
 import unittest
 
-from native import Case, set_up_module
+from native import BPFFS, LOADER, PREFIX, Case, must, run, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -45,6 +45,18 @@ def verified(pin):
 
 
 class Verifier(Case):
+    def test_what_the_kernel_can_take_it_takes(self):
+        """Where it has plain loads, the objects that use them: the loader would take the others."""
+        lines = {line.split()[0]: line.split()[1]
+                 for line in self.ok("features").splitlines() if line}
+        way = "plain" if lines["plain_loads"] == "yes" else "helper"
+        for name in "clatch", "gateway":
+            with self.subTest(name=name):
+                pins = f"{BPFFS}/{PREFIX}-{name}"
+                self.addCleanup(run, "rm", "-r", pins)
+                must("bpftool", "prog", "loadall", f"{os.path.dirname(LOADER)}/{name}_{way}.bpf.o",
+                     pins)
+
     def test_instructions(self):
         self.load()
         # loads the gateway's programs, too
