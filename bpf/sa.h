@@ -213,10 +213,10 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
 	return !differ;
 }
 
-/* An SA, by its address, and a latch; no SA begins in the middle of a cache line. */
+/* An SA, by its SPI, and a latch. */
 static __always_inline __u64 sa_of(struct xfrm_state *x, __u64 latch)
 {
-	return latch << 32 | (__u32)(kaddress(x, mtimer) >> 6);
+	return latch << 32 | kread(x, id.spi);
 }
 
 /*

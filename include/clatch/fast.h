@@ -13,8 +13,8 @@
 struct clatch_verified {
 	__s64 expires; /* of its timer, ns; 0 = none */
 	/*
-	 * Its kernel address, in cache lines, and the id of the latch that it was compared with: the
-	 * lower halves, in one word, as the slot may be another latch's while this is written.
+	 * Its SPI, and above that the lower half of the id of the latch that it was compared with: in
+	 * one word, as the slot may be another latch's while this is written.
 	 */
 	__u64 of;
 	__u32 replay_window;
