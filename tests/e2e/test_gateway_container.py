@@ -10,6 +10,7 @@ import unittest
 
 import gateway
 import ipsec
+import test_gateway
 from case import LAST, OTHER
 from gateway import GatewayCase, Tunnel
 from lab import LOADER, run, wait_for
@@ -110,6 +111,16 @@ class Runtime(GatewayCase):
         self.guard.wait_event(event="violation", latch=anew["id"], direction="out",
                               reason="clear", verdict="drop")
         self.assertFalse(self.wire.seen(b"SECRET"))
+
+
+class Two(test_gateway.TwoContainers):
+    """Of the same peer, both made by the runtime."""
+
+    container = Crun
+
+
+class Nat(test_gateway.Nat):
+    container = Crun
 
 
 if __name__ == "__main__":
