@@ -80,7 +80,7 @@ class Completion(unittest.TestCase):
 
 
 class Latches(Case):
-    put, fill = Shown.put, Shown.fill
+    write, put, fill = Shown.write, Shown.put, Shown.fill
 
     def test_units(self):
         for name in f"{PREFIX}.service", f"{PREFIX}$(touch x).service", f"{PREFIX}-other":

@@ -17,9 +17,11 @@ import tty
 import unittest
 
 from native import Case, LOADER, peak_kb, set_up_module
-from test_scale import MORE_KB, bpf, open_map, pair, update_all, write_latches
+from test_scale import bpf, open_map, pair, update_all, write_latches
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
+
+MOST_KB = 12 << 10
 
 MAP_DELETE_BATCH = 27
 PROGRESS = re.compile(rb"\rRead: \d+ latches, of at most \d+")
@@ -71,15 +73,13 @@ class Memory(Many):
         return out.count(b"10.0.7."), peak
 
     def test_it_does_not_grow(self):
-        ways = [(), ("--json",), ("--remote", "10.0.7.0/24")]
-        self.write(range(1000))
-        few = [self.peak(*way) for way in ways]
-        self.write(range(1000, 200_000))
-        for way, (found_few, before), (found, after) in zip(
-                ways, few, [self.peak(*way) for way in ways]):
+        """Were they kept, 200,000 would take more than 40 MB."""
+        self.write(range(200_000))
+        for way in (), ("--json",), ("--remote", "10.0.7.0/24"):
             with self.subTest(way=way):
-                self.assertGreater(found, 50 * found_few)
-                self.assertLess(after - before, MORE_KB)
+                found, most = self.peak(*way)
+                self.assertGreater(found, 300)
+                self.assertLess(most, MOST_KB)
 
     def test_it_is_printed_as_it_is_read(self):
         self.write(range(20_000))
