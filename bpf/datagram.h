@@ -186,9 +186,8 @@ static __noinline bool detours(const struct clatch_tuple *to, __u64 sk)
 static __noinline bool detour_seen(struct seen *seen, __u64 sk)
 {
 	struct clatch_tuple own = { .proto = IPPROTO_UDP };
-	struct clatch_latch *l;
-
 	struct clatch_more *more;
+	struct clatch_latch *l;
 
 	if (!kernel_socket_tuple(&own, sk))
 		return false;

@@ -96,8 +96,12 @@ static __always_inline void inquire_binding(struct clatch_inquiry *q, __u32 loca
 static __always_inline struct clatch_who inquire_who(const struct clatch_latch *l,
 						     struct clatch_more *more)
 {
-	struct clatch_who in = l->held.in.sa.who, out = l->held.out.sa.who;
+	struct clatch_who in = {}, out = {}; /* nobody, where the innermost is not there any more */
 
+	if (l->held.in.sa.count == 1)
+		in = l->held.in.sa.who;
+	if (l->held.out.sa.count == 1)
+		out = l->held.out.sa.who;
 #pragma unroll
 	for (int i = 1; i < CLATCH_MAX_NEST; i++) {
 		if (more && i < (int)l->held.in.sa.count)

@@ -15,6 +15,7 @@ struct events {
 	int lost_fd;
 	__u32 lost_index;
 	__u64 lost; /* reported so far */
+	__u64 missed; /* of those, and later ones, which @watch was told of */
 	unsigned int left; /* of EVENTS_AT_ONCE */
 	int error; /* of the last line's output */
 	struct events_watch watch; /* nobody's, where its functions are NULL */
@@ -70,6 +71,7 @@ int events_open(struct events **events, int ring_fd, int lost_fd, __u32 index,
 	e->lost_fd = lost_fd;
 	e->lost_index = index;
 	e->lost = lost(e, index == CLATCH_LOST_RUN ? CLATCH_LOST_TOLD : index);
+	e->missed = e->lost;
 	*events = e;
 	return 0;
 }
@@ -107,6 +109,17 @@ static void note_told(const struct events *e)
 		bpf_map_update_elem(e->lost_fd, &told, &e->lost, BPF_ANY);
 }
 
+/* Whoever watches is to know, whether it can be printed or not. */
+static void note_missed(struct events *e)
+{
+	__u64 now = lost(e, e->lost_index);
+
+	if (now == e->missed)
+		return;
+	e->missed = now;
+	events_missed(e);
+}
+
 static int print_lost(struct events *e)
 {
 	__u64 now = lost(e, e->lost_index);
@@ -119,7 +132,6 @@ static int print_lost(struct events *e)
 	e->lost = now;
 	if (!err)
 		note_told(e);
-	events_missed(e);
 	return err;
 }
 
@@ -130,6 +142,7 @@ int events_receive(struct events *e)
 	e->left = EVENTS_AT_ONCE;
 	e->out.utc_offset = output_utc_offset();
 	ring_buffer__consume(e->ring);
+	note_missed(e);
 	if (e->error)
 		return e->error;
 	return is_writable(e->out.file) ? print_lost(e) : 0;

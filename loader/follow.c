@@ -115,7 +115,8 @@ static int on_second(sd_event_source *source, uint64_t usec, void *context)
 /* Where this host has too many of such watches, it is asked for instead. */
 static void watch_pins(struct follow *f)
 {
-	const uint32_t gone = IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_UNMOUNT;
+	const uint32_t gone =
+		IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT;
 
 	f->polls = sd_event_add_inotify(f->loop, NULL, f->cli->bpffs, gone, on_unlinked, f) < 0;
 }

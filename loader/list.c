@@ -61,6 +61,7 @@ static int print_latch(void *context, const struct latch_view *view)
 
 static int print_all(struct latches *latches, const struct cli *cli, const struct filter *f)
 {
+	static char room[ROOM]; /* the C library takes the size of no other */
 	struct listing l = {
 		.out = OUTPUT_INIT(stdout, cli->json),
 		.progress = progress_begin(cli),
@@ -69,7 +70,7 @@ static int print_all(struct latches *latches, const struct cli *cli, const struc
 	int err;
 
 	if (!l.terminal)
-		setvbuf(stdout, NULL, _IOFBF, ROOM);
+		setvbuf(stdout, room, _IOFBF, sizeof(room));
 	ids_remember(latches->ids);
 	l.out.ids = latches->ids;
 	latches->progress = &l.progress;
