@@ -13,7 +13,7 @@ import unittest
 import ipsec
 from case import FIRST, NEXT, Case
 from ipsec import Shape
-from lab import Guard, wait_for
+from lab import Guard, run, wait_for
 
 BASE = Shape()
 UDP = Shape(upper="udp")
@@ -125,6 +125,26 @@ class Adopt(Case):
                 second.a.send(b"unwatched")
             guard.wait_event(event="violation", reason="table-full", verdict="drop")
             first.exchange(b"the latched one goes on")
+
+    def test_no_room_for_nested_sas(self):
+        """Refused, without a rule: what is not kept could not be held.  It goes on when there is."""
+        self.protect(Shape(nested=True, upper="udp"))
+        with Guard(self.lab, "--max-latches", "4") as guard:
+            others = [struct.pack("<Q", 1000 + i) for i in range(4)]
+            for key in others:
+                guard.update("clatch_more", key, bytes(200))
+            connection = self.connect("udp")
+            with self.assertRaises(PermissionError):
+                connection.a.send(b"not to be sent")
+            guard.wait_event(event="violation", reason="table-full", verdict="drop",
+                             direction="out")
+            self.assertFalse(self.wire.spis() or self.wire.seen(b"not to be sent"))
+            run("bpftool", "map", "delete", "pinned", f"{guard.bpffs}/clatch_more", "key", "hex",
+                *(f"{byte:02x}" for byte in others[0]))
+            connection.exchange()
+            latch = guard.latch(connection)
+            self.assertEqual(latch["state"], "ESTABLISHED")
+            self.assertEqual([sa["proto"] for sa in latch["out"]["sa"]], ["ah", "esp"])
 
     def test_table_full_under_a_rule(self):
         """No latch, no connection: a SYN in clear does not leave for want of room either."""
