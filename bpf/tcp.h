@@ -36,10 +36,20 @@ static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock
 	       is_syn(p);
 }
 
-/* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
-static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 before)
+/* Of a connection whose ports are known: the rest of @t, and its latch. */
+static __noinline struct clatch_latch *tcp_latch(struct clatch_tuple *t, __u64 sk)
 {
-	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	if (!may_be_latched(t))
+		return NULL;
+	kernel_socket_rest(t, sk);
+	t->proto = IPPROTO_TCP;
+	return bpf_map_lookup_elem(&clatch_latches, t);
+}
+
+/* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
+static __always_inline void tcp_closed(struct clatch_tuple *tuple, __u64 sk, __u32 before)
+{
+	struct clatch_latch *l = tcp_latch(tuple, sk);
 	__u64 ns = CLOSED_TIME;
 
 	if (!l)
@@ -51,12 +61,17 @@ static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 b
 }
 
 /* connect(): held from the very first packet, if it must be protected. */
-static __always_inline void tcp_begins(struct tcp_sock *sk, const struct clatch_tuple *tuple)
+static __always_inline void tcp_begins(struct clatch_tuple *tuple, struct tcp_sock *sk)
 {
 	struct clatch_demand *asked = request_of(sk);
 
 	fast_leave(sk);
-	latch_delete(tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
+	if (tcp_latch(tuple, (__u64)sk))
+		latch_delete(tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
+	if (!asked && !policy_in_force().count)
+		return;
+	kernel_socket_rest(tuple, (__u64)sk);
+	tuple->proto = IPPROTO_TCP;
 	if (!must_protect(asked, tuple, (__u64)sk, NULL))
 		return;
 	/* no device tells loopback: a route that waits for an SA has that one, too */
@@ -64,9 +79,9 @@ static __always_inline void tcp_begins(struct tcp_sock *sk, const struct clatch_
 		latch_demand(tuple, 0, asked, 0); /* no room: the SYN is refused */
 }
 
-static __always_inline void tcp_established(const struct clatch_tuple *tuple)
+static __always_inline void tcp_established(struct clatch_tuple *tuple, __u64 sk)
 {
-	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	struct clatch_latch *l = tcp_latch(tuple, sk);
 
 	if (!l)
 		return;
@@ -84,12 +99,11 @@ static __always_inline void tcp_release(struct bpf_sock *ctx)
 		listener_released(sk, IPPROTO_TCP);
 		return;
 	}
-	if (!kernel_socket_tuple(&tuple, sk)) {
+	if (!kernel_socket_ports(&tuple, sk)) {
 		listener_released_late(ctx);
 		return;
 	}
-	tuple.proto = IPPROTO_TCP;
-	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	l = tcp_latch(&tuple, sk);
 	if (!l || !(l->flags & CLATCH_ADOPTED))
 		return;
 	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_CLOSE)
