@@ -231,13 +231,13 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 		return 1;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		tcp_begins(&tuple, sk);
-		follow_state(ctx);
+		if (tcp_begins(&tuple, sk) || route_may_protect((__u64)sk))
+			follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		tcp_established(&tuple, (__u64)sk);
-		follow_state(ctx);
+		if (tcp_established(&tuple, (__u64)sk))
+			follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		tcp_closed(&tuple, (__u64)sk, ctx->args[0]);

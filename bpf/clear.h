@@ -86,7 +86,7 @@ static __always_inline bool clear_watched(struct bpf_sock *sk, enum clatch_dir d
 
 	if (sk->protocol == IPPROTO_TCP && sk->state != begins)
 		return false;
-	return policy_in_force().count || bpf_sk_storage_get(&clatch_requests, sk, NULL, 0);
+	return policy_in_force().count || request_kept(sk);
 }
 
 /* True if a packet of @sk, a full socket, passes. */

@@ -35,7 +35,13 @@ struct {
 } clatch_ports SEC(".maps");
 
 /* The numbers given last.  Not variables: the gateway's programs give some too. */
-enum last_number { CLATCH_LAST_LATCH, CLATCH_LAST_SUITE, CLATCH_LAST_SLOT, CLATCH_LAST_NUMBERS };
+enum last_number {
+	CLATCH_LAST_LATCH,
+	CLATCH_LAST_SUITE,
+	CLATCH_LAST_SLOT,
+	CLATCH_LAST_REQUEST,
+	CLATCH_LAST_NUMBERS
+};
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CLATCH_LAST_NUMBERS);
