@@ -97,7 +97,7 @@ int clatch_egress(struct __sk_buff *ctx)
 	flow_init(&f, &p, CLATCH_OUT, ctx->len);
 	if (packet_parse(ctx, &p, &f.tuple, 0, CLATCH_OUT))
 		p.proto = 0; /* headers cut off: judged as clear, by the socket's connection */
-	if (!in_clear(&p, &f.tuple, sk)) {
+	if (!in_clear(ctx, &p)) {
 		if (!sk->dst_port && sk->protocol == IPPROTO_UDP)
 			return egress_verdict(datagram_sent(ctx, sk, &f, &p));
 		if (!sk->dst_port && sk->protocol != IPPROTO_SCTP)

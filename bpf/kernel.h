@@ -287,10 +287,22 @@ struct sk_buff {
 	__u16 transport_header;
 	__u16 network_header;
 	__u16 mac_header;
+	char cb[48];
+};
+
+/* What IPv4 and IPv6 keep in cb while a packet is theirs. */
+struct inet_skb_parm {
+	__u16 flags;
+};
+
+struct inet6_skb_parm {
+	__u16 flags;
 };
 
 #pragma clang attribute pop
 
+#define IPSKB_XFRM_TRANSFORMED 4
+#define IP6SKB_XFRM_TRANSFORMED 1
 #define XFRM_STATE_ESN 128 /* linux/xfrm.h, which cannot be included beside these types */
 
 /*

@@ -5,15 +5,24 @@
 
 #include "hook.h"
 
+/* Has the kernel's IPsec made this packet?  No sender can claim that, whatever looks like ESP. */
+static __always_inline bool transformed(struct sk_buff *skb, bool v6)
+{
+	__u32 at = v6 ? bpf_core_field_offset(struct inet6_skb_parm, flags)
+		      : bpf_core_field_offset(struct inet_skb_parm, flags);
+	__u16 flags = 0;
+
+	bpf_probe_read_kernel(&flags, sizeof(flags), &skb->cb[at]);
+	return flags & (v6 ? IP6SKB_XFRM_TRANSFORMED : IPSKB_XFRM_TRANSFORMED);
+}
+
 /* Is this the socket's own packet in clear, and not a header put around it? */
-static __always_inline bool in_clear(const struct packet *p, const struct clatch_tuple *t,
-				     struct bpf_sock *sk)
+static __always_inline bool in_clear(struct __sk_buff *ctx, const struct packet *p)
 {
 	if (p->proto == IPPROTO_ESP || p->proto == IPPROTO_AH)
 		return false;
-	if (p->proto != IPPROTO_UDP || !p->spi)
-		return true;
-	return sk->protocol == IPPROTO_UDP && t->local_port == sk->src_port;
+	return p->proto != IPPROTO_UDP || !p->spi ||
+	       !transformed(kskb(ctx), ctx->protocol == bpf_htons(ETH_P_IPV6));
 }
 
 /* In clear, and its header does not tell where it ends: must anything of this socket be protected? */

@@ -40,6 +40,12 @@ SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
 Lap = collections.namedtuple("Lap", "bytes ns gap_ns used")
 
 
+def time_outs(host):
+    """How often TCP's retransmission timer has run out."""
+    rows = host.run("cat", "/proc/net/netstat").stdout.splitlines()
+    return int(dict(zip(rows[0].split(), rows[1].split()))["TCPTimeouts"])
+
+
 def segments_sent_again(sock):
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     return struct.unpack_from("I", info, 100)[0]
@@ -88,6 +94,7 @@ class Bench:
         self.told = {}  # SPI of an SA made meanwhile: microseconds
         self.count = collections.Counter()
         self.again = collections.defaultdict(collections.Counter)  # (case, way): segments
+        self.timers = collections.defaultdict(collections.Counter)  # (case, way): time-outs
 
     def settle(self):
         """charon reauthenticates nothing while it keeps SAs that were rekeyed."""
@@ -129,6 +136,7 @@ class Bench:
         latch = guard and wait_for("the latch", lambda: (latch := guard.latch(pump.connection)) and
                                    latch["peer_id"] == ike.PEER and latch)
         before = self.listed(guard) if guard else {}
+        timers = [time_outs(host) for host in (self.lab.a, self.lab.b)]
         wire = Changeovers(self.lab.a) if way == "ping" else None
         used = usage.Usage({"own": self.own.process, "peer": self.peer.process,
                             **({"run": guard.process} if guard else {})})
@@ -151,6 +159,9 @@ class Bench:
             self.note(guard, before)
             self.check(guard, latch, guard.latch(pump.connection))
         ends = pump.connection.a, pump.connection.b
+        self.timers[case, way] += collections.Counter(
+            {name: time_outs(host) - timer for name, host, timer in
+             zip(("own", "peer"), (self.lab.a, self.lab.b), timers)})
         self.again[case, way] += collections.Counter(
             {name: segments_sent_again(sock) for name, sock in zip(("own", "peer"), ends)})
         pump.close()
@@ -171,7 +182,7 @@ class Bench:
                     if case == "none":
                         self.block(case, way, None)
                         continue
-                    with Guard(self.lab, follow=False) as guard:
+                    with Guard(self.lab, dev=False, follow=False) as guard:
                         guard.start_run("--vici", self.own.vici, "--reset-after", "never")
                         self.block(case, way, guard)
 
@@ -203,6 +214,7 @@ class Bench:
                 "mb_s": {case: rate(case, way, "reauth", "rekey") for case in CASES},
                 "quiet_mb_s": {case: rate(case, way, "quiet") for case in CASES},
             }
+            found[way]["timers"] = {case: dict(self.timers[case, way]) for case in CASES}
             found[way]["sent_again"] = {case: dict(self.again[case, way]) for case in CASES}
         found["used"] = {case: {f"{way} {what}": self.used(case, way, what)
                                 for way in WAYS for what in ("quiet", "rekey", "reauth")}
@@ -220,10 +232,11 @@ def show_used(found):
         none, clatch = (found["used"][case][lap] for case in CASES)
         print(f"  {lap:14}", *(f"{none.get(name, 0):7.2f}/{clatch.get(name, 0):7.2f}"
                                for name in names))
-    for way in WAYS:
-        print(f"  {f'segments sent again, {way}, by this host and its peer':44}",
-              *("/".join(str(found[way]["sent_again"][case].get(end, 0))
-                         for end in ("own", "peer")).rjust(8) for case in CASES))
+    for key, what in ("sent_again", "segments sent again"), ("timers", "time-outs of TCP"):
+        for way in WAYS:
+            print(f"  {f'{what}, {way}, of this host and its peer':44}",
+                  *("/".join(str(found[way][key][case].get(end, 0))
+                             for end in ("own", "peer")).rjust(8) for case in CASES))
 
 
 def show(found):

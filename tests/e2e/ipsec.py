@@ -152,6 +152,7 @@ def encap_sockets(lab, shape):
 
 def _encap_socket(host, shape):
     sock = host.socket(shape.family, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host.address(shape.family), 4500))
     sock.setsockopt(socket.IPPROTO_UDP, 100, 2)  # UDP_ENCAP, UDP_ENCAP_ESPINUDP
     return sock

@@ -238,11 +238,12 @@ class Connection:
     port = 20000
 
     def __init__(self, lab, proto="tcp", family=socket.AF_INET, inner=False, server=False,
-                 mapped=False, timeout=WAIT):
-        """@server: the guarded host accepts; @mapped: it uses an IPv6 socket for IPv4."""
+                 mapped=False, timeout=WAIT, ports=None):
+        """@server: the guarded host accepts; @mapped: it uses an IPv6 socket for IPv4; @ports: the
+        guarded host's and its peer's, else some that nobody had."""
         Connection.port += 2
         self.lab, self.proto, self.listener = lab, proto, None
-        self.guarded_port, self.peer_port = Connection.port, Connection.port + 1
+        self.guarded_port, self.peer_port = ports or (Connection.port, Connection.port + 1)
         kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
         own, peer = lab.a.address(family, inner), lab.b.address(family, inner)
         with lab.guarded():

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The short way of what is in clear (bpf/clear.h) is not for what only looks so, on real ESP: each
+first packet here is protected, comes alone, and makes a latch."""
+
+import socket
+import struct
+import unittest
+
+import ipsec
+from case import FIRST, Case
+from ipsec import Shape
+from lab import wait_for
+
+
+class Clear(Case):
+    def is_latched(self, connection, way):
+        """By the one packet that there was."""
+        latch = wait_for("a latch", lambda: self.guard.latch(connection), 5)
+        self.assertEqual([len(latch[w]["sa"]) for w in ("in", "out")],
+                         [way == "in", way == "out"])
+        return latch
+
+    def test_what_comes_in(self):
+        for family in socket.AF_INET, socket.AF_INET6:
+            with self.subTest(family=family):
+                self.protect(Shape(family=family, upper="udp"))
+                connection = self.connect("udp", family)
+                connection.b.send(b"the first")
+                self.assertEqual(connection.a.recv(20), b"the first")
+                self.is_latched(connection, "in")
+
+    def test_esp_in_udp(self):
+        """Of a UDP socket: the outer header is UDP as well, in clear."""
+        self.protect(Shape(upper="udp", encap=True))
+        connection = self.connect("udp")
+        connection.a.send(b"the first")
+        self.assertEqual(self.wire.spis(), {FIRST[0]})
+        latch = self.is_latched(connection, "out")
+        self.assertEqual(latch["out"]["sa"][0]["encap"], "udp")
+
+    def test_esp_in_udp_of_the_same_port(self):
+        """In the tunnel the socket has the port that the tunnel has outside."""
+        shape = Shape(upper="udp", mode="tunnel", encap=True)
+        self.protect(shape)
+        connection = self.connect("udp", inner=True, ports=(4500, 4502))
+        connection.a.send(b"the first")
+        self.assertEqual(connection.b.recv(20), b"the first")
+        self.is_latched(connection, "out")
+        self.assertEqual(self.wire.spis(), {FIRST[0]})
+        ipsec.flush_policies(self.lab.a, self.lab.b)
+        self.wire.clear()
+        with self.assertRaises(PermissionError):
+            connection.a.send(b"not in clear")
+        self.assertFalse(self.wire.seen(b"not in clear"))
+
+    def test_esp_in_udp_over_ipv6(self):
+        self.protect(Shape(family=socket.AF_INET6, upper="udp", mode="tunnel", encap=True))
+        connection = self.connect("udp", socket.AF_INET6, inner=True)
+        connection.exchange()
+        latch = self.guard.latch(connection)
+        self.assertEqual([latch[way]["sa"][0]["encap"] for way in ("in", "out")], ["udp"] * 2)
+
+
+class Forged(Case):
+    follow = False  # `run` would end the latch with its policy
+
+    def test_what_looks_like_esp(self):
+        """A datagram in clear that begins as ESP in UDP does, with the SPI of the very SA, and has
+        its ports."""
+        self.protect(Shape(upper="udp", encap=True))
+        connection = self.connect("udp", ports=(4500, 4502))
+        connection.a.send(b"the first")
+        self.assertIsNotNone(self.guard.latch(connection))
+        ipsec.flush_policies(self.lab.a)
+        payload = struct.pack("!II", FIRST[0], 1000) + b"in clear"
+        self.wire.clear()
+        with self.assertRaises(PermissionError):
+            connection.a.send(payload)
+        self.assertFalse(self.wire.seen(payload))
+        self.assertEqual(self.guard.counters()["clear"], 1)
+
+
+del Case  # a base, not a test
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
