@@ -40,6 +40,7 @@ struct watch {
 	struct identities *identities;
 	struct kick *kick;
 	struct sweep sweep;
+	struct map_walk *walk; /* the sweep's, while it is under way */
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
 	sd_event_source *refresh;
 	__u64 reset_due; /* CLOCK_BOOTTIME, ns; DURATION_NEVER = nothing is BROKEN */
@@ -111,14 +112,23 @@ static int judge_changed(void *context, const struct clatch_tuple *tuple,
 	return 0;
 }
 
-static void judge_all(void *context)
+/* Some more latches, in a walk over all of them; true if there are more. */
+static bool judge_some(void *context)
 {
 	struct watch *w = context;
-	int err = latches_walk(&w->latches, judge_changed, w);
+	bool more = false;
+	int err = w->walk ? 0 : latches_walk_begin(&w->latches, &w->walk);
 
+	if (!err)
+		err = latches_walk_step(w->walk, judge_changed, w, &more);
 	if (err)
 		cli_warn(w->cli, "Couldn't judge all latches: %s", strerror(-err));
 	orders_finish(&w->orders);
+	if (err || !more) {
+		map_walk_end(w->walk);
+		w->walk = NULL;
+	}
+	return w->walk;
 }
 
 struct overdue {
@@ -388,7 +398,7 @@ long watch_reconcile(struct watch *w)
 
 static int add_timers(struct watch *w)
 {
-	int err = sweep_open(&w->sweep, w->loop, judge_all, w);
+	int err = sweep_open(&w->sweep, w->loop, judge_some, w);
 
 	if (!err)
 		err = sd_event_add_time(w->loop, &w->reset, CLOCK_BOOTTIME, 0, 1, on_reset, w);
@@ -467,6 +477,7 @@ void watch_close(struct watch *w)
 	identities_close(w->identities);
 	kick_close(w->kick);
 	sweep_close(&w->sweep);
+	map_walk_end(w->walk);
 	sd_event_source_unref(w->reset);
 	sd_event_source_unref(w->refresh);
 	domains_close(&w->domains);
