@@ -23,6 +23,7 @@ static __always_inline struct request *request_make(struct bpf_sockopt *ctx)
 
 	if (!sk)
 		return NULL;
+	count_up(CLATCH_LAST_REQUEST, ~0ULL); /* before: from now on they are looked for */
 	r = bpf_sk_storage_get(&clatch_requests, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (r && !r->made) {
 		r->now.reset_after = CLATCH_RESET_DEFAULT;

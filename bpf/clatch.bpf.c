@@ -227,21 +227,20 @@ int clatch_sockops(struct bpf_sock_ops *ctx)
 		listener_ends((__u64)sk, IPPROTO_TCP);
 		return 1;
 	}
-	if (!kernel_socket_tuple(&tuple, (__u64)sk))
+	if (!kernel_socket_ports(&tuple, (__u64)sk))
 		return 1;
-	tuple.proto = IPPROTO_TCP;
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		tcp_begins(sk, &tuple);
-		follow_state(ctx);
+		if (tcp_begins(&tuple, sk) || route_may_protect((__u64)sk))
+			follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		tcp_established(&tuple);
-		follow_state(ctx);
+		if (tcp_established(&tuple, (__u64)sk))
+			follow_state(ctx);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		tcp_closed(&tuple, ctx->args[0]);
+		tcp_closed(&tuple, (__u64)sk, ctx->args[0]);
 		break;
 	}
 	return 1;

@@ -62,8 +62,7 @@ static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, s
 	if (asked && asked->off)
 		return CLATCH_PASS;
 	if (f->tuple.proto != IPPROTO_SCTP)
-		f->adopted =
-			f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : !tcp_opening(sk->state);
+		f->adopted = f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : tcp_adopts(ctx, sk);
 	verdict = latch_first(ctx, f, dir, listener ? listener_id(ctx, f->tuple.proto) : 0, asked,
 			      &l);
 	if (l && f->tuple.proto == IPPROTO_UDP && !udp_latched(sk, f))

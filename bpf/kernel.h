@@ -150,6 +150,7 @@ struct skb_ext {
 
 struct net_device;
 struct dst_entry {
+	unsigned short flags;
 	struct net_device *dev;
 	struct xfrm_state *xfrm;
 };
@@ -246,6 +247,9 @@ struct bpf_iter__tcp {
 };
 struct inet_sock {
 	__be16 inet_sport;
+};
+struct tcp_sock {
+	__u8 bpf_sock_ops_cb_flags;
 };
 struct udp_sock {
 	int pending;

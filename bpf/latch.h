@@ -22,6 +22,46 @@ static __always_inline __u32 latch_state(const struct clatch_latch *l)
 	return state;
 }
 
+/* The count of latches with ports like these. */
+static __always_inline __u32 *latches_like(const struct clatch_tuple *tuple)
+{
+	__u32 key = tuple->local_port ^ tuple->remote_port;
+
+	return bpf_map_lookup_elem(&clatch_ports, &key);
+}
+
+/* May there be a latch of a connection of which the ports alone are known yet? */
+static __always_inline bool may_be_latched(const struct clatch_tuple *tuple)
+{
+	volatile __u32 *count = latches_like(tuple);
+
+	return !count || *count;
+}
+
+/* An entry of zeroes, counted as long as it is there, and before and after. */
+static __always_inline void latch_insert(const struct clatch_tuple *tuple)
+{
+	__u32 *count = latches_like(tuple);
+
+	if (!count)
+		return;
+	__sync_fetch_and_add(count, 1);
+	if (bpf_map_update_elem(&clatch_latches, tuple, zeroes, BPF_NOEXIST))
+		__sync_fetch_and_sub(count, 1);
+}
+
+/* True if it was there. */
+static __always_inline bool latch_remove(const struct clatch_tuple *tuple)
+{
+	__u32 *count = latches_like(tuple);
+
+	if (bpf_map_delete_elem(&clatch_latches, tuple))
+		return false;
+	if (count)
+		__sync_fetch_and_sub(count, 1);
+	return true;
+}
+
 /* The latch goes, and @end says why. */
 static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatch_end end)
 {
@@ -36,7 +76,7 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);
 	more = l->flags & CLATCH_HAS_MORE;
-	if (!bpf_map_delete_elem(&clatch_latches, tuple) && w.old_state != w.state)
+	if (latch_remove(tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
 	if (more)
 		bpf_map_delete_elem(&clatch_more, &w.latch);
@@ -106,7 +146,7 @@ static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *t
 	struct clatch_latch *l;
 
 	if (slot || birth->step == CLATCH_STEP_LISTEN)
-		bpf_map_update_elem(&clatch_latches, tuple, zeroes, BPF_NOEXIST);
+		latch_insert(tuple);
 	l = bpf_map_lookup_elem(&clatch_latches, tuple);
 	if (!slot && birth->step != CLATCH_STEP_LISTEN)
 		return l && l->id ? l : NULL; /* another CPU had the last one */

@@ -23,8 +23,25 @@ struct {
 	__type(value, struct clatch_latch);
 } clatch_latches SEC(".maps");
 
+/*
+ * How many latches there are whose ports look like these, the one XOR the other (latch.h): where there
+ * is none, none needs to be looked up.  The packet path alone counts.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, __u32);
+} clatch_ports SEC(".maps");
+
 /* The numbers given last.  Not variables: the gateway's programs give some too. */
-enum last_number { CLATCH_LAST_LATCH, CLATCH_LAST_SUITE, CLATCH_LAST_SLOT, CLATCH_LAST_NUMBERS };
+enum last_number {
+	CLATCH_LAST_LATCH,
+	CLATCH_LAST_SUITE,
+	CLATCH_LAST_SLOT,
+	CLATCH_LAST_REQUEST,
+	CLATCH_LAST_NUMBERS
+};
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, CLATCH_LAST_NUMBERS);

@@ -23,10 +23,17 @@ static __noinline void request_recheck(struct request *r)
 		r->now.off = 0;
 }
 
+/* What is kept of its program's requests; most programs make none. */
+#define request_kept(sk)                                                                           \
+	({                                                                                         \
+		volatile __u64 *made_ = last_number(CLATCH_LAST_REQUEST);                          \
+		!made_ || *made_ ? bpf_sk_storage_get(&clatch_requests, sk, NULL, 0) : NULL;       \
+	})
+
 /* What its program asked for, or NULL; @sk is a socket in any of a helper's types. */
 #define request_of(sk)                                                                             \
 	({                                                                                         \
-		struct request *request_ = bpf_sk_storage_get(&clatch_requests, sk, NULL, 0);      \
+		struct request *request_ = request_kept(sk);                                       \
 		if (request_ && request_->now.off)                                                 \
 			request_recheck(request_);                                                 \
 		request_ ? &request_->now : NULL;                                                  \

@@ -76,12 +76,16 @@ static __always_inline bool unlatched(struct __sk_buff *ctx, struct bpf_sock *sk
 static __always_inline struct clatch_latch *demand_latch(struct __sk_buff *ctx, struct bpf_sock *sk,
 							 struct flow *f)
 {
+	__u32 flags = 0;
 	struct clatch_latch *l;
 
 	if (!sk->dst_port)
 		return NULL;
-	f->cookie = sk->protocol == IPPROTO_UDP ? socket_cookie(ctx) : 0;
-	l = latch_demand(&f->tuple, f->cookie, request_of(sk), 0);
+	if (sk->protocol == IPPROTO_UDP)
+		f->cookie = socket_cookie(ctx);
+	else if (tcp_adopts(ctx, sk))
+		flags = CLATCH_ADOPTED;
+	l = latch_demand(&f->tuple, f->cookie, request_of(sk), flags);
 	if (l && sk->protocol == IPPROTO_UDP && !udp_latched(sk, f))
 		return NULL;
 	return l;

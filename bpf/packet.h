@@ -212,14 +212,25 @@ static __always_inline bool socket_tuple(struct clatch_tuple *t, struct bpf_sock
 	return true;
 }
 
-/* The same where a hook has no struct bpf_sock to offer: of the kernel's socket at @address. */
-static __always_inline bool kernel_socket_tuple(struct clatch_tuple *t, __u64 address)
+/*
+ * The same where a hook has no struct bpf_sock to offer: of the kernel's socket at @address.  Its ports
+ * first, which may be all that needs to be known.
+ */
+static __always_inline bool kernel_socket_ports(struct clatch_tuple *t, __u64 address)
 {
 	struct sock_common *sk = kcast(struct sock_common, address);
-	__be16 remote_port = kread(sk, skc_dport);
 
-	if (!remote_port)
-		return false;
+	t->remote_port = bpf_ntohs(kread(sk, skc_dport));
+	t->local_port = kread(sk, skc_num);
+	if (!t->local_port) /* closed, the port given back */
+		t->local_port = bpf_ntohs(kread(kcast(struct inet_sock, address), inet_sport));
+	return t->remote_port;
+}
+
+static __always_inline void kernel_socket_rest(struct clatch_tuple *t, __u64 address)
+{
+	struct sock_common *sk = kcast(struct sock_common, address);
+
 	if (kread(sk, skc_family) == AF_INET) {
 		addr_v4(&t->local, kread(sk, skc_rcv_saddr));
 		addr_v4(&t->remote, kread(sk, skc_daddr));
@@ -228,10 +239,13 @@ static __always_inline bool kernel_socket_tuple(struct clatch_tuple *t, __u64 ad
 		t->remote = kread(sk, skc_v6_daddr);
 	}
 	t->netns = net_cookie(kread(sk, skc_net.net));
-	t->local_port = kread(sk, skc_num);
-	if (!t->local_port) /* closed, the port given back */
-		t->local_port = bpf_ntohs(kread(kcast(struct inet_sock, address), inet_sport));
-	t->remote_port = bpf_ntohs(remote_port);
+}
+
+static __always_inline bool kernel_socket_tuple(struct clatch_tuple *t, __u64 address)
+{
+	if (!kernel_socket_ports(t, address))
+		return false;
+	kernel_socket_rest(t, address);
 	return true;
 }
 

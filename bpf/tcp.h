@@ -7,9 +7,47 @@
 #include "listener.h"
 #include "own.h"
 
+#define DST_XFRM_QUEUE 0x0040 /* net/dst.h: waits for an SA */
+#define ARPHRD_ETHER 1 /* linux/if_arp.h */
+
 static __always_inline bool tcp_opening(__u32 state)
 {
 	return state == BPF_TCP_SYN_SENT || state == BPF_TCP_LISTEN || state == BPF_TCP_SYN_RECV;
+}
+
+/* Does the kernel call us when the socket's state changes? */
+static __always_inline bool tcp_tells(__u64 sk)
+{
+	return kread(kcast(struct tcp_sock, sk), bpf_sock_ops_cb_flags) &
+	       BPF_SOCK_OPS_STATE_CB_FLAG;
+}
+
+/*
+ * Is a latch that the socket's packet makes an adopted one?  That the connection was there before is seen
+ * by its state, or by what connect() would have asked for if it had known of the latch to come.  A
+ * listener's connections have another end, LARVAL_TIME.
+ */
+static __always_inline bool tcp_adopts(struct __sk_buff *ctx, struct bpf_sock *sk)
+{
+	if (sk->state == BPF_TCP_LISTEN)
+		return false;
+	return !tcp_opening(sk->state) || !tcp_tells((__u64)kread(kskb(ctx), sk));
+}
+
+/*
+ * May what the socket is about to send be protected, as far as its route tells?  That calls for every
+ * change of its state; if the route should change meanwhile, the latch is an adopted one.
+ */
+static __always_inline bool route_may_protect(__u64 sk)
+{
+	struct dst_entry *dst = kread(kcast(struct sock, sk), sk_dst_cache);
+	__u32 type;
+
+	if (!dst || kread(dst, xfrm) || kread(dst, flags) & DST_XFRM_QUEUE)
+		return true;
+	type = kread(kread(dst, dev),
+		     type); /* xfrm interfaces, and the older vti, have no link layer */
+	return type != ARPHRD_ETHER && type != ARPHRD_LOOPBACK;
 }
 
 /*
@@ -36,10 +74,20 @@ static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock
 	       is_syn(p);
 }
 
-/* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
-static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 before)
+/* Of a connection whose ports are known: the rest of @t, and its latch. */
+static __noinline struct clatch_latch *tcp_latch(struct clatch_tuple *t, __u64 sk)
 {
-	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	if (!may_be_latched(t))
+		return NULL;
+	kernel_socket_rest(t, sk);
+	t->proto = IPPROTO_TCP;
+	return bpf_map_lookup_elem(&clatch_latches, t);
+}
+
+/* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
+static __always_inline void tcp_closed(struct clatch_tuple *tuple, __u64 sk, __u32 before)
+{
+	struct clatch_latch *l = tcp_latch(tuple, sk);
 	__u64 ns = CLOSED_TIME;
 
 	if (!l)
@@ -50,49 +98,58 @@ static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 b
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
-/* connect(): held from the very first packet, if it must be protected. */
-static __always_inline void tcp_begins(struct tcp_sock *sk, const struct clatch_tuple *tuple)
+/* connect(): held from the very first packet, if it must be protected.  True if it is. */
+static __always_inline bool tcp_begins(struct clatch_tuple *tuple, struct tcp_sock *sk)
 {
 	struct clatch_demand *asked = request_of(sk);
 
 	fast_leave(sk);
-	latch_delete(tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
+	if (tcp_latch(tuple, (__u64)sk))
+		latch_delete(tuple, CLATCH_END_REPLACED); /* an earlier one on this 5-tuple */
+	if (!asked && !policy_in_force().count)
+		return false;
+	kernel_socket_rest(tuple, (__u64)sk);
+	tuple->proto = IPPROTO_TCP;
 	if (!must_protect(asked, tuple, (__u64)sk, NULL))
-		return;
+		return false;
 	/* no device tells loopback: a route that waits for an SA has that one, too */
-	if ((asked && asked->require) || !is_own(&tuple->remote, (__u64)sk))
-		latch_demand(tuple, 0, asked, 0); /* no room: the SYN is refused */
+	if (!(asked && asked->require) && is_own(&tuple->remote, (__u64)sk))
+		return false;
+	latch_demand(tuple, 0, asked, 0); /* no room: the SYN is refused */
+	return true;
 }
 
-static __always_inline void tcp_established(const struct clatch_tuple *tuple)
+/* True if it has a latch. */
+static __always_inline bool tcp_established(struct clatch_tuple *tuple, __u64 sk)
 {
-	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+	struct clatch_latch *l = tcp_latch(tuple, sk);
 
 	if (!l)
-		return;
+		return false;
 	__sync_fetch_and_and(&l->flags, ~CLATCH_OPENING);
 	bpf_timer_cancel(&l->end);
+	return true;
 }
 
 static __always_inline void tcp_release(struct bpf_sock *ctx)
 {
 	__u64 sk = (__u64)ctx; /* the context of this hook is the kernel's socket */
+	__u32 state = kread(kcast(struct sock_common, sk), skc_state);
 	struct clatch_tuple tuple = {};
 	struct clatch_latch *l;
 
-	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_LISTEN) {
+	if (state == BPF_TCP_LISTEN) {
 		listener_released(sk, IPPROTO_TCP);
 		return;
 	}
-	if (!kernel_socket_tuple(&tuple, sk)) {
+	if (!kernel_socket_ports(&tuple, sk)) {
 		listener_released_late(ctx);
 		return;
 	}
-	tuple.proto = IPPROTO_TCP;
-	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	l = tcp_latch(&tuple, sk);
 	if (!l || !(l->flags & CLATCH_ADOPTED))
 		return;
-	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_CLOSE)
+	if (state == BPF_TCP_CLOSE || state == BPF_TCP_SYN_SENT)
 		latch_delete(&tuple, CLATCH_END_RELEASED);
 	else
 		latch_end_in(l, UNSEEN_END_TIME);

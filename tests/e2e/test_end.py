@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A connection that comes to nothing leaves no latch, on real ESP, whoever tells of its end."""
+
+import contextlib
+import socket
+import unittest
+
+import ipsec
+from case import FIRST, Case
+from ipsec import Shape
+from lab import Connection, wait_for
+
+PROTECTED = Shape()
+ROUTED = Shape(mode="tunnel", if_id=42)
+
+
+class Refused(Case):
+    """Nobody listens: the peer's reset ends it."""
+
+    def begin(self, inner=False):
+        Connection.port += 2
+        with self.lab.guarded():
+            client = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.connect((self.lab.b.address(socket.AF_INET, inner), Connection.port))
+        return client
+
+    def ends(self):
+        """It is told while the program still has the socket."""
+        self.guard.wait_event(event="latched", direction="out")
+        self.guard.wait_event(event="closed")
+
+    def test_by_its_route(self):
+        self.protect(PROTECTED)
+        self.begin()
+        self.ends()
+
+    def test_through_an_xfrm_interface(self):
+        self.protect(ROUTED)
+        self.begin(inner=True)
+        self.ends()
+
+    def test_when_the_sa_comes_later(self):
+        """The SYN waits for it, on a route that knows of no SA."""
+        ipsec.policies(self.lab, PROTECTED)
+        self.begin()
+        ipsec.states(self.lab, PROTECTED, FIRST)
+        self.ends()
+
+
+class Unseen(Case):
+    """The SYN went in clear, and was lost; protection comes, and its repeat makes the latch."""
+
+    def begin(self):
+        Connection.port += 2
+        self.peer = self.lab.b.v4, Connection.port
+        self.lab.b.run("nft", "add table ip lost; add chain ip lost in "
+                       "{ type filter hook input priority 0; }; "
+                       f"add rule ip lost in meta secpath missing tcp dport {self.peer[1]} drop")
+        self.addCleanup(self.lab.b.run, "nft", "delete table ip lost")
+        with self.lab.guarded():
+            client = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.connect(self.peer)
+        wait_for("the SYN", lambda: self.wire.ports("tcp", self.peer[1]))
+        return client
+
+    def latches(self):
+        return [x for x in self.guard.json("list")["latches"]
+                if x["remote"] and x["remote"]["port"] == self.peer[1]]
+
+    def repeated(self, reset):
+        client = self.begin()
+        if not reset:
+            self.lab.b.run("nft", f"add rule ip lost in tcp dport {self.peer[1]} drop")
+        self.protect(PROTECTED)
+        self.guard.wait_event(event="latched", direction="out")
+        if reset:
+            wait_for("the reset", lambda: client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        self.assertEqual([x["adopted"] for x in self.latches()], [True])
+        client.close()
+        self.guard.wait_event(event="closed")
+        self.assertEqual(self.latches(), [])
+
+    def test_closed_before_there_is_an_answer(self):
+        self.repeated(reset=False)
+
+    def test_reset(self):
+        self.repeated(reset=True)
+
+
+del Case  # a base, not a test
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
