@@ -97,11 +97,10 @@ verified_once int ids_note_use(void)
 /* What clatch_ids says of a @number. */
 static __always_inline struct clatch_id *id_get(__u32 number)
 {
-	struct clatch_id *id = number ? bpf_map_lookup_elem(&clatch_ids, &number) : NULL;
-
-	if (id)
-		ids_note_use();
-	return id;
+	if (!number)
+		return NULL;
+	ids_note_use();
+	return bpf_map_lookup_elem(&clatch_ids, &number);
 }
 
 static long glob_step(__u32 index, struct clatch_glob *g)
