@@ -133,7 +133,8 @@ void identities_look(struct identities *i)
 	const __u32 zero = 0, none = 0;
 	unsigned int highest = 0;
 
-	bpf_map_update_elem(i->used, &zero, &none, BPF_ANY); /* first: what comes later is told anew */
+	bpf_map_update_elem(i->used, &zero, &none,
+			    BPF_ANY); /* first: what comes later is told anew */
 	if (!i->checked)
 		(void)ids_in_use(i->domains->table->sas, i->latches, i->more, &highest);
 	if (ids_check(i->ids, highest) == -EUCLEAN)

@@ -186,7 +186,7 @@ class ByPeer(TwoPeers):
         self.tcp.close()
         wait_for("no latch", lambda: not self.guard.latch(self.tcp))
         self.forget(self.shape, FIRST)
-        time.sleep(2)  # run looks each second for what others told
+        time.sleep(2)  # run looks a second after it was told
         fresh = self.connect()
         fresh.exchange()
         self.close_peer("--peer-id", "*")

@@ -75,11 +75,11 @@ class IdleCase(GuardedCase):
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(text.split("voluntary_ctxt_switches:")[1].split()[0])
 
-    def assert_sleeps(self):
+    def assert_sleeps(self, seconds=QUIET):
         """Not one wakeup for that long, after whatever was before."""
         began = quiet_since = time.monotonic()
         before = self.wakeups()
-        while time.monotonic() < quiet_since + QUIET:
+        while time.monotonic() < quiet_since + seconds:
             self.assertLess(time.monotonic(), began + 4 * QUIET, "run wakes up by itself")
             time.sleep(0.2)
             if self.wakeups() != before:
@@ -148,9 +148,8 @@ class Hear(IdleCase):
         client = self.known()
         self.start_run()
         self.assertEqual(options.ids(client), (PEER.decode(), PEER.decode()))
-        time.sleep(2)  # `run` looks a second later, and goes to sleep
+        self.assert_sleeps(3)
         self.identity(b"mallory.example", PEER)
-        time.sleep(2)
         options.ids(client)
         with self.assertRaises(ConnectionAbortedError):
             client.recv(1)
