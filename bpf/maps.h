@@ -171,6 +171,17 @@ struct {
 } clatch_ids SEC(".maps");
 
 /*
+ * 1 = one of our programs has read clatch_ids since `run` has last looked whether that is sound
+ * (identity.h).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} clatch_ids_used SEC(".maps");
+
+/*
  * Rules by number: those of the policy in force, of the one before, and older ones that a latch was
  * made under.  Full: `policy load` fails, and the policy stays.
  */

@@ -18,14 +18,15 @@
 #include "judge.h"
 #include "kick.h"
 #include "latches.h"
+#include "look.h"
 #include "orders.h"
 #include "pins.h"
+#include "refresh.h"
 #include "rules.h"
 #include "sweep.h"
 
 #define NS_PER_US 1000ULL
 #define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
-#define REFRESH_US (10 * 1000000ULL) /* how long a namespace that is not used is kept */
 
 struct watch {
 	const struct cli *cli;
@@ -42,7 +43,8 @@ struct watch {
 	struct sweep sweep;
 	struct map_walk *walk; /* the sweep's, while it is under way */
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
-	sd_event_source *refresh;
+	struct refresh refresh;
+	struct look look;
 	__u64 reset_due; /* CLOCK_BOOTTIME, ns; DURATION_NEVER = nothing is BROKEN */
 };
 
@@ -184,15 +186,20 @@ static void see_policy(struct watch *w)
 	w->generation = generation;
 }
 
-static int on_refresh(sd_event_source *source, uint64_t usec, void *context)
+static void look(void *context)
 {
 	struct watch *w = context;
 
-	(void)usec;
 	see_policy(w);
-	domains_refresh(&w->domains);
-	sd_event_source_set_time_relative(source, REFRESH_US);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	identities_look(w->identities);
+}
+
+/* Of the policy or identities, which is seen by looking; or something else is guarded. */
+static void on_told(void *context)
+{
+	struct watch *w = context;
+
+	refresh_soon(&w->refresh);
 }
 
 /* The source is disabled by the error that it returns. */
@@ -348,11 +355,21 @@ static int on_added(void *context, struct domain *domain)
 	return err < 0 ? err : 0;
 }
 
+static void on_held(void *context, struct domain *domain, pid_t holder)
+{
+	struct watch *w = context;
+
+	refresh_held(&w->refresh, domain, holder);
+}
+
+/* A namespace that was not in use before is watched from its first event on. */
 void watch_event(void *context, const struct clatch_event *event)
 {
 	struct watch *w = context;
 	struct clatch_latch latch;
 
+	if (event->tuple.netns)
+		(void)domains_find(&w->domains, event->tuple.netns);
 	if (event->type != CLATCH_EV_LATCHED && event->type != CLATCH_EV_BROKEN &&
 	    event->type != CLATCH_EV_ASKED)
 		return;
@@ -405,8 +422,7 @@ static int add_timers(struct watch *w)
 	if (err >= 0)
 		err = sd_event_source_set_enabled(w->reset, SD_EVENT_OFF);
 	if (err >= 0)
-		err = sd_event_add_time_relative(w->loop, &w->refresh, CLOCK_MONOTONIC, REFRESH_US,
-						 0, on_refresh, w);
+		err = refresh_open(&w->refresh, w->loop, &w->domains);
 	return err < 0 ? err : 0;
 }
 
@@ -420,6 +436,7 @@ static int open_identities(struct watch *w, const char *vici)
 
 static int open_parts(struct watch *w, const char *vici)
 {
+	const struct look_owner looks = { look, on_told, w };
 	int err = latches_open(&w->latches, w->cli);
 
 	if (err)
@@ -435,12 +452,14 @@ static int open_parts(struct watch *w, const char *vici)
 	if (w->orders.control < 0)
 		return w->orders.control;
 	w->domains.table = &w->table;
-	err = domains_open(&w->domains);
+	err = add_timers(w);
 	if (!err)
-		err = add_timers(w);
+		err = domains_open(&w->domains);
 	if (!err)
 		err = kick_open(&w->kick, w->cli);
-	return err ? err : open_identities(w, vici);
+	if (!err)
+		err = open_identities(w, vici);
+	return err ? err : look_open(&w->look, w->cli, w->loop, &looks);
 }
 
 int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
@@ -455,7 +474,7 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
 		.cli = cli,
 		.loop = loop,
 		.reset_after = options->reset_after,
-		.domains = { .cli = cli, .added = on_added, .context = w },
+		.domains = { .cli = cli, .added = on_added, .held = on_held, .context = w },
 		.latches = LATCHES_INIT,
 		.orders = { .cli = cli, .control = -1 },
 		.table = SA_TABLE_INIT,
@@ -479,8 +498,9 @@ void watch_close(struct watch *w)
 	sweep_close(&w->sweep);
 	map_walk_end(w->walk);
 	sd_event_source_unref(w->reset);
-	sd_event_source_unref(w->refresh);
+	look_close(&w->look);
 	domains_close(&w->domains);
+	refresh_close(&w->refresh);
 	latches_close(&w->latches);
 	cleanup_close(&w->orders.control);
 	sa_table_close(&w->table);
