@@ -27,7 +27,7 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
 	struct what w = { .type = CLATCH_EV_CLOSED, .end = end };
-	bool more;
+	__u32 flags;
 
 	if (!l)
 		return;
@@ -35,11 +35,13 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	w.old_state = latch_state(l);
 	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);
-	more = l->flags & CLATCH_HAS_MORE;
+	flags = l->flags;
 	if (!bpf_map_delete_elem(&clatch_latches, tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
-	if (more)
+	if (flags & CLATCH_HAS_MORE)
 		bpf_map_delete_elem(&clatch_more, &w.latch);
+	if (flags & CLATCH_UNTIMED)
+		bpf_map_delete_elem(&clatch_endings, &w.latch);
 	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */
 	bpf_map_delete_elem(&clatch_asked, &w.latch);
 }

@@ -16,13 +16,13 @@ static __always_inline bool tcp_opening(__u32 state)
  * Nothing tells us the end of an adopted TCP connection.  Once no descriptor is left, it ends when
  * it has been still for long enough.
  */
-static __always_inline void adopted_end(struct __sk_buff *ctx, struct clatch_latch *l,
-					struct bpf_sock *sk)
+static __always_inline void adopted_end(struct __sk_buff *ctx, const struct clatch_tuple *tuple,
+					struct clatch_latch *l, struct bpf_sock *sk)
 {
 	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
 	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT &&
 	    !kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_socket))
-		latch_end_in(l, UNSEEN_END_TIME);
+		latch_end_in(tuple, l, UNSEEN_END_TIME);
 }
 
 /*
@@ -46,7 +46,7 @@ static __always_inline void tcp_closed(const struct clatch_tuple *tuple, __u32 b
 		return;
 	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING || before == BPF_TCP_TIME_WAIT)
 		ns = TIME_WAIT_TIME;
-	if (latch_end_in(l, ns))
+	if (latch_end_in(tuple, l, ns))
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
@@ -71,7 +71,7 @@ static __always_inline void tcp_established(const struct clatch_tuple *tuple)
 	if (!l)
 		return;
 	__sync_fetch_and_and(&l->flags, ~CLATCH_OPENING);
-	bpf_timer_cancel(&l->end);
+	latch_goes_on(l);
 }
 
 static __always_inline void tcp_release(struct bpf_sock *ctx)
@@ -95,7 +95,7 @@ static __always_inline void tcp_release(struct bpf_sock *ctx)
 	if (kread(kcast(struct sock_common, sk), skc_state) == BPF_TCP_CLOSE)
 		latch_delete(&tuple, CLATCH_END_RELEASED);
 	else
-		latch_end_in(l, UNSEEN_END_TIME);
+		latch_end_in(&tuple, l, UNSEEN_END_TIME);
 }
 
 #endif

@@ -23,7 +23,7 @@ HOOKS = 10  # of a cgroup
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
 META = "<QIIIIQQI4x"  # struct clatch_meta
-MAGIC, LAYOUT = 0x68637461632e3031, 7
+MAGIC, LAYOUT = 0x68637461632e3031, 8
 
 
 def run(*words, **options):
