@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Latches end though the kernel has no timer for them, as 6.18 has none beyond some hundreds.
-
-Here it has none because nobody holds clatch_latches but the programs: then it refuses timers.
-"""
+"""Latches end though the kernel has no timer for them, as 6.18 has none beyond some hundreds."""
 
 import contextlib
-import json
-import os
 import socket
 import time
 import unittest
@@ -15,7 +10,7 @@ import sctp
 from case import Case
 from ends import EndsCase
 from ipsec import Shape
-from lab import Guard, run, segment, wait_for
+from lab import Guard, segment, wait_for
 
 SYN, TCP = 2, socket.IPPROTO_TCP
 UNTIMED = 1024  # CLATCH_UNTIMED
@@ -23,16 +18,6 @@ UNTIMED = 1024  # CLATCH_UNTIMED
 
 class UntimedCase(EndsCase):
     guard_options = None
-
-    @contextlib.contextmanager
-    def no_timers(self):
-        pin = f"{self.guard.bpffs}/clatch_latches"
-        number = str(json.loads(run("bpftool", "-j", "map", "show", "pinned", pin).stdout)["id"])
-        os.unlink(pin)
-        try:
-            yield
-        finally:
-            run("bpftool", "map", "pin", "id", number, pin)
 
     def guarded_by(self, stack):
         """Without `run`, which holds the map."""
@@ -69,7 +54,7 @@ class Tcp(UntimedCase):
             listening, port = self.listening()
             adopted.exchange(b"adopted")
             active, passive = Case.connect(self), Case.connect(self)
-            with self.no_timers():
+            with self.guard.no_timers("clatch_latches"):
                 lives = self.client(self.lab.a.v4, port)
                 accepted = self.accept(listening)
                 passive.b.close()
@@ -106,7 +91,7 @@ class Sctp(UntimedCase, sctp.SctpCase):
             lives, ends = self.pair(), self.pair()
             for pair in (lives, ends):
                 self.exchange(*pair)
-            with self.no_timers():
+            with self.guard.no_timers("clatch_latches"):
                 self.linger(*ends)
                 port = ends[1].getsockname()[1]
                 ends[0].close()
