@@ -22,6 +22,25 @@ static __always_inline __u32 latch_state(const struct clatch_latch *l)
 	return state;
 }
 
+/*
+ * An entry that has gone may be another latch's at once, of this 5-tuple or of another.  So of those who
+ * would take away the one at @l, whose @id was read, only the first does.
+ */
+static __always_inline bool latch_claim(const struct clatch_tuple *tuple, struct clatch_latch *l,
+					__u64 id)
+{
+	bool first;
+
+	if (!id || bpf_map_lookup_elem(&clatch_latches, tuple) != l)
+		return false; /* is just being made; or the id is another's */
+	bpf_spin_lock(&l->lock);
+	first = l->id == id && !(l->flags & CLATCH_GOING);
+	if (first)
+		__sync_fetch_and_or(&l->flags, CLATCH_GOING);
+	bpf_spin_unlock(&l->lock);
+	return first;
+}
+
 /* The latch goes, and @end says why. */
 static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatch_end end)
 {
@@ -29,9 +48,9 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 	struct what w = { .type = CLATCH_EV_CLOSED, .end = end };
 	__u32 flags;
 
-	if (!l)
+	w.latch = l ? l->id : 0;
+	if (!l || !latch_claim(tuple, l, w.latch))
 		return;
-	w.latch = l->id;
 	w.old_state = latch_state(l);
 	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);

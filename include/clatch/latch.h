@@ -39,6 +39,7 @@ enum clatch_latch_flag {
 	CLATCH_FORWARDED = 256, /* its socket is not on this host's side of a veth */
 	CLATCH_HAS_MORE = 512, /* there is a struct clatch_more of it */
 	CLATCH_UNTIMED = 1024, /* its end is in clatch_endings, as the kernel had no timer for it */
+	CLATCH_GOING = 2048, /* is being taken away */
 };
 
 /* One direction of a latch: what its first protected packet had. */
