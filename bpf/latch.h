@@ -86,21 +86,18 @@ struct birth {
 };
 
 /*
- * Gives a new entry its id and @slot; whoever comes first wins, and an entry with an id is left alone:
+ * Gives a new entry its @id and @slot; whoever comes first wins, and an entry with an id is left alone:
  * then false.
  */
 static __always_inline bool latch_init(struct clatch_latch *l, const struct clatch_tuple *tuple,
-				       const struct birth *birth, __u32 slot)
+				       const struct birth *birth, __u64 id, __u32 slot)
 {
-	__u64 id = count_up(CLATCH_LAST_LATCH, ~0ULL);
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 rule = rule_find(tuple), flags = birth->flags;
 	bool first;
 
-	if (birth->asked) {
+	if (birth->asked)
 		flags |= CLATCH_ASKED;
-		bpf_map_update_elem(&clatch_asked, &id, birth->asked, BPF_ANY);
-	}
 	bpf_spin_lock(&l->lock);
 	first = !l->id;
 	if (first) {
@@ -114,25 +111,40 @@ static __always_inline bool latch_init(struct clatch_latch *l, const struct clat
 		l->id = id;
 	}
 	bpf_spin_unlock(&l->lock);
-	if (!first && birth->asked)
-		bpf_map_delete_elem(&clatch_asked, &id);
 	return first;
+}
+
+/* Room for what a latch with this id has beside it; *@slot: of a connection's. */
+static __always_inline bool latch_reserve(const struct birth *birth, __u64 id, __u32 *slot)
+{
+	*slot = birth->step == CLATCH_STEP_LISTEN ? 0 : slot_take();
+	if (!*slot && birth->step != CLATCH_STEP_LISTEN)
+		return false;
+	if (!birth->asked || !bpf_map_update_elem(&clatch_asked, &id, birth->asked, BPF_ANY))
+		return true;
+	slot_give(*slot);
+	return false;
 }
 
 /* NULL where the database is full. */
 static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *tuple,
 						    const struct birth *birth)
 {
-	__u32 slot = birth->step == CLATCH_STEP_LISTEN ? 0 : slot_take();
+	__u64 id = count_up(CLATCH_LAST_LATCH, ~0ULL);
+	__u32 slot;
+	bool room = latch_reserve(birth, id, &slot);
 	struct clatch_latch *l;
 
-	if (slot || birth->step == CLATCH_STEP_LISTEN)
+	if (room)
 		bpf_map_update_elem(&clatch_latches, tuple, zeroes, BPF_NOEXIST);
 	l = bpf_map_lookup_elem(&clatch_latches, tuple);
-	if (!slot && birth->step != CLATCH_STEP_LISTEN)
+	if (!room)
 		return l && l->id ? l : NULL; /* another CPU had the last one */
-	if (!l || l->id || !latch_init(l, tuple, birth, slot))
+	if (!l || l->id || !latch_init(l, tuple, birth, id, slot)) {
 		slot_give(slot);
+		if (birth->asked)
+			bpf_map_delete_elem(&clatch_asked, &id);
+	}
 	return l;
 }
 
