@@ -103,7 +103,7 @@ static __always_inline bool latch_init(struct clatch_latch *l, const struct clat
 	if (first) {
 		l->since_ns = now;
 		l->cookie = birth->cookie;
-		l->listener = birth->listener;
+		l->listener.id = birth->listener;
 		l->rule = rule;
 		l->flags = flags;
 		l->fast = slot;

@@ -56,7 +56,7 @@ static __always_inline void listener_begins(__u64 sk, __u32 proto)
 	listener_tuple(&tuple, sk, proto);
 	l = listener_latch(&tuple, 0);
 	if (l)
-		__sync_fetch_and_add(&l->sockets, 1);
+		__sync_fetch_and_add(&l->listener.sockets, 1);
 }
 
 /* One socket less; the last takes the latch with it. */
@@ -66,7 +66,7 @@ static __noinline void listener_gone(const struct clatch_tuple *tuple)
 
 	if (!l)
 		return;
-	if (l->sockets <= 1 || __sync_fetch_and_sub(&l->sockets, 1) <= 1)
+	if (l->listener.sockets <= 1 || __sync_fetch_and_sub(&l->listener.sockets, 1) <= 1)
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
