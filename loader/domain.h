@@ -18,6 +18,7 @@ struct domain {
 	sd_event_source *spd_source;
 	sd_event_source *sad_source;
 	void *owner; /* for who handles its sources */
+	bool behind; /* see behind.h */
 	bool used; /* found in use by domains_refresh() */
 	struct domain *next;
 };

@@ -30,6 +30,11 @@ void sweep_after(struct sweep *s, int news)
 		sweep_at(s, now_us() + SWEEP_LATER_US);
 }
 
+void sweep_again(struct sweep *s)
+{
+	sweep_at(s, now_us() + SWEEP_AGAIN_US);
+}
+
 void sweep_note_broken(struct sweep *s)
 {
 	s->broken = true;
@@ -39,17 +44,20 @@ static int on_due(sd_event_source *source, uint64_t usec, void *context)
 {
 	struct sweep *s = context;
 	uint64_t begun = now_us(), ended;
+	int err;
 
 	(void)source, (void)usec;
 	s->due = UINT64_MAX;
 	s->broken = false;
-	s->judge_all(s->context);
+	err = s->judge_all(s->context);
 	ended = now_us();
 	s->rest_until = ended + (ended - begun) / 8;
+	if (err)
+		sweep_again(s);
 	return 0;
 }
 
-int sweep_open(struct sweep *s, sd_event *loop, void (*judge_all)(void *context), void *context)
+int sweep_open(struct sweep *s, sd_event *loop, int (*judge_all)(void *context), void *context)
 {
 	int err;
 

@@ -11,6 +11,7 @@
 #include <systemd/sd-event.h>
 #include "news.h"
 
+#define SWEEP_AGAIN_US 1000000ULL
 #define SWEEP_LATER_US 200000ULL /* how long the news of a rekey can wait */
 
 struct sweep {
@@ -18,16 +19,18 @@ struct sweep {
 	uint64_t due; /* CLOCK_MONOTONIC, us; UINT64_MAX = nothing is to be judged */
 	uint64_t rest_until; /* an eighth of the time is left for all else */
 	bool broken; /* a latch is, so whatever may heal it does not wait */
-	void (*judge_all)(void *context);
+	int (*judge_all)(void *context);
 	void *context;
 };
 
-/* The first is due at once.  0 or -errno. */
-int sweep_open(struct sweep *s, sd_event *loop, void (*judge_all)(void *context), void *context);
+/* The first is due at once; after one that failed, another is a second later.  0 or -errno. */
+int sweep_open(struct sweep *s, sd_event *loop, int (*judge_all)(void *context), void *context);
 void sweep_close(struct sweep *s);
 
 /* @news: an enum news; what is no news at all, or an error, brings nothing. */
 void sweep_after(struct sweep *s, int news);
+/* What was to be done could not be: all latches are judged in a second. */
+void sweep_again(struct sweep *s);
 /* A latch was found BROKEN, or is about to be; said anew in each sweep. */
 void sweep_note_broken(struct sweep *s);
 

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "behind.h"
 #include "cleanup.h"
 #include "control.h"
 #include "domains.h"
@@ -24,6 +25,7 @@
 #include "sweep.h"
 
 #define NS_PER_US 1000ULL
+#define AGAIN_NS 1000000000ULL /* after an error */
 #define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
 #define REFRESH_US (10 * 1000000ULL) /* how long a namespace that is not used is kept */
 
@@ -40,6 +42,7 @@ struct watch {
 	struct identities *identities;
 	struct kick *kick;
 	struct sweep sweep;
+	struct behind behind;
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
 	sd_event_source *refresh;
 	__u64 reset_due; /* CLOCK_BOOTTIME, ns; DURATION_NEVER = nothing is BROKEN */
@@ -111,14 +114,15 @@ static int judge_changed(void *context, const struct clatch_tuple *tuple,
 	return 0;
 }
 
-static void judge_all(void *context)
+static int judge_all(void *context)
 {
 	struct watch *w = context;
-	int err = latches_walk(&w->latches, judge_changed, w);
+	int err = latches_walk(&w->latches, judge_changed, w), failed;
 
 	if (err)
 		cli_warn(w->cli, "Couldn't judge all latches: %s", strerror(-err));
-	orders_finish(&w->orders);
+	failed = orders_finish(&w->orders);
+	return err ? err : failed;
 }
 
 struct overdue {
@@ -159,8 +163,10 @@ static int on_reset(sd_event_source *source, uint64_t usec, void *context)
 		err = latches_walk(&w->latches, end_overdue, &o);
 		ender_close(o.ender);
 	}
-	if (err)
+	if (err) {
 		cli_warn(w->cli, "Couldn't reset what is BROKEN for too long: %s", strerror(-err));
+		reset_at(w, o.now + AGAIN_NS);
+	}
 	return 0;
 }
 
@@ -185,18 +191,6 @@ static int on_refresh(sd_event_source *source, uint64_t usec, void *context)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-/* The source is disabled by the error that it returns. */
-static int say_lost(const struct domain *domain, const char *what, int err)
-{
-	const struct watch *w = domain->owner;
-
-	cli_warn(w->cli,
-		 "Couldn't go on following the %s of network namespace %llu: %s; conflicts there "
-		 "are seen only when a packet suffers",
-		 what, (unsigned long long)domain->netns, strerror(-err));
-	return err;
-}
-
 static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
 	struct domain *domain = context;
@@ -205,16 +199,19 @@ static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *conte
 
 	(void)source, (void)fd, (void)revents;
 	sweep_after(&w->sweep, news);
-	return news < 0 ? say_lost(domain, "policies", news) : 0;
+	if (news < 0)
+		behind_note(&w->behind, domain, "policies", news);
+	return 0;
 }
 
 static void sad_received(void *context, struct domain *domain, int news)
 {
 	struct watch *w = context;
 
-	(void)domain;
 	if (news == -ENOSPC)
 		domains_say_full(&w->domains);
+	else if (news < 0)
+		behind_note(&w->behind, domain, "SAs", news);
 	sweep_after(&w->sweep, news < 0 ? NEWS : news);
 }
 
@@ -222,15 +219,18 @@ static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *conte
 {
 	struct domain *domain = context;
 	struct watch *w = domain->owner;
-	int news = sad_receive(domain->sad);
 
 	(void)source, (void)fd, (void)revents;
-	if (news < 0 && news != -ENOSPC)
-		return say_lost(domain, "SAs", news);
-	sad_received(w, domain, news);
+	sad_received(w, domain, sad_receive(domain->sad));
 	if (w->identities)
 		identities_changed(w->identities, domain);
 	return 0;
+}
+
+static void read_again(struct domain *domain)
+{
+	on_spd(NULL, -1, 0, domain);
+	on_sad(NULL, -1, 0, domain);
 }
 
 /*
@@ -335,6 +335,8 @@ static int on_added(void *context, struct domain *domain)
 	if (err >= 0)
 		err = sd_event_add_io(w->loop, &domain->sad_source, sad_fd(domain->sad), EPOLLIN,
 				      on_sad, domain);
+	if (w->sweep.source) /* there may have been latches in it before */
+		sweep_after(&w->sweep, NEWS);
 	return err < 0 ? err : 0;
 }
 
@@ -349,7 +351,8 @@ void watch_event(void *context, const struct clatch_event *event)
 	if (bpf_map_lookup_elem(w->latches.latches, &event->tuple, &latch))
 		return;
 	judge_latch(w, &event->tuple, &latch, false);
-	orders_finish(&w->orders);
+	if (orders_finish(&w->orders))
+		sweep_again(&w->sweep);
 }
 
 void watch_missed(void *context)
@@ -390,6 +393,8 @@ static int add_timers(struct watch *w)
 {
 	int err = sweep_open(&w->sweep, w->loop, judge_all, w);
 
+	if (!err)
+		err = behind_open(&w->behind, w->loop, &w->domains, read_again);
 	if (!err)
 		err = sd_event_add_time(w->loop, &w->reset, CLOCK_BOOTTIME, 0, 1, on_reset, w);
 	if (err >= 0)
@@ -467,6 +472,7 @@ void watch_close(struct watch *w)
 	identities_close(w->identities);
 	kick_close(w->kick);
 	sweep_close(&w->sweep);
+	behind_close(&w->behind);
 	sd_event_source_unref(w->reset);
 	sd_event_source_unref(w->refresh);
 	domains_close(&w->domains);

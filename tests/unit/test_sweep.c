@@ -12,15 +12,17 @@ struct world {
 	struct sweep sweep;
 	int count;
 	bool broken; /* what the next sweep finds */
+	int error; /* what comes of it */
 };
 
-static void judge_all(void *context)
+static int judge_all(void *context)
 {
 	struct world *w = context;
 
 	w->count++;
 	if (w->broken)
 		sweep_note_broken(&w->sweep);
+	return w->error;
 }
 
 static int begin(void **state)
@@ -84,6 +86,21 @@ static void test_news(void **state)
 	run(w);
 }
 
+static void test_failed(void **state)
+{
+	struct world *w = *state;
+	uint64_t begun = now_us(), due;
+
+	w->error = -ENOMEM;
+	while (!w->count)
+		assert_true(sd_event_run(w->loop, UINT64_MAX) >= 0);
+	due = w->sweep.due;
+	assert_in_range(due, begun + SWEEP_AGAIN_US, now_us() + SWEEP_AGAIN_US);
+	w->error = 0;
+	run(w);
+	assert_true(now_us() >= due);
+}
+
 static void test_rekeys_wait(void **state)
 {
 	struct world *w = *state;
@@ -127,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_news, begin, end),
+		cmocka_unit_test_setup_teardown(test_failed, begin, end),
 		cmocka_unit_test_setup_teardown(test_rekeys_wait, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_waits_while_a_latch_is_broken, begin,
 						end),
