@@ -52,12 +52,6 @@ verified_once __u32 sa_key_tag(__u64 address)
 	return clatch_key_tag(key[0], key[1]);
 }
 
-static __always_inline bool who_differs(struct clatch_who a, struct clatch_who b)
-{
-	return (a.peer_id && b.peer_id && a.peer_id != b.peer_id) ||
-	       (a.local_id && b.local_id && a.local_id != b.local_id);
-}
-
 /* What either says; where both do, they must agree. */
 static __always_inline struct clatch_who who_merge(struct clatch_who a, struct clatch_who b)
 {
@@ -72,7 +66,7 @@ static __always_inline struct clatch_who who_merge(struct clatch_who a, struct c
 /* Is @found, of a packet's SA, who @held is?  Whoever is known must be known there too. */
 static __always_inline enum clatch_reason who_check(struct clatch_who held, struct clatch_who found)
 {
-	if (who_differs(held, found))
+	if (clatch_who_differs(held, found))
 		return CLATCH_PEER_ID;
 	if ((held.peer_id && !found.peer_id) || (held.local_id && !found.local_id))
 		return CLATCH_IDENTITY_UNKNOWN;

@@ -46,7 +46,7 @@ static struct sad *own_sad(void *context)
 
 	if (!domain)
 		return NULL;
-	for (int n = 0; has_more(domain->sad); n++) {
+	for (int n = 0; has_more(domain->sad) || sad_is_stale(domain->sad); n++) {
 		if (n == RECEIVES)
 			return NULL;
 		err = sad_receive(domain->sad);

@@ -36,6 +36,11 @@ void sweep_after(struct sweep *s, int news)
 		sweep_at(s, now_us() + SWEEP_LATER_US);
 }
 
+void sweep_again(struct sweep *s)
+{
+	sweep_at(s, now_us() + SWEEP_AGAIN_US);
+}
+
 void sweep_note_broken(struct sweep *s)
 {
 	s->broken = s->found = true;
@@ -66,7 +71,7 @@ static int on_due(sd_event_source *source, uint64_t usec, void *context)
 {
 	struct sweep *s = context;
 	uint64_t begun = now_us(), now;
-	bool more;
+	int more;
 
 	(void)source, (void)usec;
 	if (!s->under_way)
@@ -74,10 +79,12 @@ static int on_due(sd_event_source *source, uint64_t usec, void *context)
 	more = s->judge(s->context);
 	now = now_us();
 	s->took += now - begun;
-	if (more)
+	if (more > 0)
 		wake_at(s, 0);
 	else
 		finish(s, now);
+	if (more < 0)
+		sweep_again(s);
 	return 0;
 }
 

@@ -12,10 +12,14 @@
 #include <systemd/sd-event.h>
 #include "news.h"
 
+#define SWEEP_AGAIN_US 1000000ULL
 #define SWEEP_LATER_US 200000ULL /* how long the news of a rekey can wait */
 
-/* Judges the next latches, the first ones after all were. True = there are more. */
-typedef bool sweep_slice(void *context);
+/*
+ * Judges the next latches, the first ones after all were.  1 = there are more; 0, or -errno, which ends
+ * the sweep.
+ */
+typedef int sweep_slice(void *context);
 
 struct sweep {
 	sd_event_source *source;
@@ -29,12 +33,14 @@ struct sweep {
 	void *context;
 };
 
-/* The first is due at once.  0 or -errno. */
+/* The first is due at once; after one that failed, another is a second later.  0 or -errno. */
 int sweep_open(struct sweep *s, sd_event *loop, sweep_slice *judge, void *context);
 void sweep_close(struct sweep *s);
 
 /* @news: an enum news; what is no news at all, or an error, brings nothing. */
 void sweep_after(struct sweep *s, int news);
+/* What was to be done could not be: all latches are judged in a second. */
+void sweep_again(struct sweep *s);
 /* A latch was found BROKEN, or is about to be; to be said anew in each sweep. */
 void sweep_note_broken(struct sweep *s);
 

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "behind.h"
 #include "cleanup.h"
 #include "control.h"
 #include "domains.h"
@@ -26,6 +27,7 @@
 #include "sweep.h"
 
 #define NS_PER_US 1000ULL
+#define AGAIN_NS 1000000000ULL /* after an error */
 #define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
 
 struct watch {
@@ -42,6 +44,7 @@ struct watch {
 	struct kick *kick;
 	struct sweep sweep;
 	struct map_walk *walk; /* the sweep's, while it is under way */
+	struct behind behind;
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
 	struct refresh refresh;
 	struct look look;
@@ -114,23 +117,23 @@ static int judge_changed(void *context, const struct clatch_tuple *tuple,
 	return 0;
 }
 
-/* Some more latches, in a walk over all of them; true if there are more. */
-static bool judge_some(void *context)
+/* Some more latches, in a walk over all of them. */
+static int judge_some(void *context)
 {
 	struct watch *w = context;
 	bool more = false;
-	int err = w->walk ? 0 : latches_walk_begin(&w->latches, &w->walk);
+	int err = w->walk ? 0 : latches_walk_begin(&w->latches, &w->walk), failed;
 
 	if (!err)
 		err = latches_walk_step(w->walk, judge_changed, w, &more);
 	if (err)
 		cli_warn(w->cli, "Couldn't judge all latches: %s", strerror(-err));
-	orders_finish(&w->orders);
-	if (err || !more) {
+	failed = orders_finish(&w->orders);
+	if (err || failed || !more) {
 		map_walk_end(w->walk);
 		w->walk = NULL;
 	}
-	return w->walk;
+	return err ? err : failed ? failed : more;
 }
 
 struct overdue {
@@ -171,8 +174,10 @@ static int on_reset(sd_event_source *source, uint64_t usec, void *context)
 		err = latches_walk(&w->latches, end_overdue, &o);
 		ender_close(o.ender);
 	}
-	if (err)
+	if (err) {
 		cli_warn(w->cli, "Couldn't reset what is BROKEN for too long: %s", strerror(-err));
+		reset_at(w, o.now + AGAIN_NS);
+	}
 	return 0;
 }
 
@@ -202,18 +207,6 @@ static void on_told(void *context)
 	refresh_soon(&w->refresh);
 }
 
-/* The source is disabled by the error that it returns. */
-static int say_lost(const struct domain *domain, const char *what, int err)
-{
-	const struct watch *w = domain->owner;
-
-	cli_warn(w->cli,
-		 "Couldn't go on following the %s of network namespace %llu: %s; conflicts there "
-		 "are seen only when a packet suffers",
-		 what, (unsigned long long)domain->netns, strerror(-err));
-	return err;
-}
-
 static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
 	struct domain *domain = context;
@@ -222,16 +215,19 @@ static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *conte
 
 	(void)source, (void)fd, (void)revents;
 	sweep_after(&w->sweep, news);
-	return news < 0 ? say_lost(domain, "policies", news) : 0;
+	if (news < 0)
+		behind_note(&w->behind, domain, "policies", news);
+	return 0;
 }
 
 static void sad_received(void *context, struct domain *domain, int news)
 {
 	struct watch *w = context;
 
-	(void)domain;
 	if (news == -ENOSPC)
 		domains_say_full(&w->domains);
+	else if (news < 0)
+		behind_note(&w->behind, domain, "SAs", news);
 	sweep_after(&w->sweep, news < 0 ? NEWS : news);
 }
 
@@ -239,15 +235,18 @@ static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *conte
 {
 	struct domain *domain = context;
 	struct watch *w = domain->owner;
-	int news = sad_receive(domain->sad);
 
 	(void)source, (void)fd, (void)revents;
-	if (news < 0 && news != -ENOSPC)
-		return say_lost(domain, "SAs", news);
-	sad_received(w, domain, news);
+	sad_received(w, domain, sad_receive(domain->sad));
 	if (w->identities)
 		identities_changed(w->identities, domain);
 	return 0;
+}
+
+static void read_again(struct domain *domain)
+{
+	on_spd(NULL, -1, 0, domain);
+	on_sad(NULL, -1, 0, domain);
 }
 
 /*
@@ -352,6 +351,8 @@ static int on_added(void *context, struct domain *domain)
 	if (err >= 0)
 		err = sd_event_add_io(w->loop, &domain->sad_source, sad_fd(domain->sad), EPOLLIN,
 				      on_sad, domain);
+	if (w->sweep.source) /* there may have been latches in it before */
+		sweep_after(&w->sweep, NEWS);
 	return err < 0 ? err : 0;
 }
 
@@ -376,7 +377,8 @@ void watch_event(void *context, const struct clatch_event *event)
 	if (bpf_map_lookup_elem(w->latches.latches, &event->tuple, &latch))
 		return;
 	judge_latch(w, &event->tuple, &latch, false);
-	orders_finish(&w->orders);
+	if (orders_finish(&w->orders))
+		sweep_again(&w->sweep);
 }
 
 void watch_missed(void *context)
@@ -417,6 +419,8 @@ static int add_timers(struct watch *w)
 {
 	int err = sweep_open(&w->sweep, w->loop, judge_some, w);
 
+	if (!err)
+		err = behind_open(&w->behind, w->loop, &w->domains, read_again);
 	if (!err)
 		err = sd_event_add_time(w->loop, &w->reset, CLOCK_BOOTTIME, 0, 1, on_reset, w);
 	if (err >= 0)
@@ -497,6 +501,7 @@ void watch_close(struct watch *w)
 	kick_close(w->kick);
 	sweep_close(&w->sweep);
 	map_walk_end(w->walk);
+	behind_close(&w->behind);
 	sd_event_source_unref(w->reset);
 	look_close(&w->look);
 	domains_close(&w->domains);

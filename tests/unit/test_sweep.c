@@ -18,19 +18,20 @@ struct world {
 	int more; /* slices of the next sweep, but the last */
 	int slices;
 	int others; /* times that another event had its turn */
+	int error; /* what comes of it */
 };
 
-static bool judge_some(void *context)
+static int judge_some(void *context)
 {
 	struct world *w = context;
 
 	w->slices++;
 	if (w->more && w->more--)
-		return true;
+		return 1;
 	w->count++;
 	if (w->broken)
 		sweep_note_broken(&w->sweep);
-	return false;
+	return w->error;
 }
 
 static int begin(void **state)
@@ -92,6 +93,21 @@ static void test_news(void **state)
 	assert_in_range(w->sweep.due, 1, w->sweep.rest_until);
 	sweep_after(&w->sweep, NEWS);
 	run(w);
+}
+
+static void test_failed(void **state)
+{
+	struct world *w = *state;
+	uint64_t begun = now_us(), due;
+
+	w->error = -ENOMEM;
+	while (!w->count)
+		assert_true(sd_event_run(w->loop, UINT64_MAX) >= 0);
+	due = w->sweep.due;
+	assert_in_range(due, begun + SWEEP_AGAIN_US, now_us() + SWEEP_AGAIN_US);
+	w->error = 0;
+	run(w);
+	assert_true(now_us() >= due);
 }
 
 static void test_rekeys_wait(void **state)
@@ -204,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_news, begin, end),
+		cmocka_unit_test_setup_teardown(test_failed, begin, end),
 		cmocka_unit_test_setup_teardown(test_rekeys_wait, begin, end),
 		cmocka_unit_test_setup_teardown(test_nothing_waits_while_a_latch_is_broken, begin,
 						end),
