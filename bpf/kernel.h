@@ -151,6 +151,7 @@ struct skb_ext {
 struct net_device;
 struct dst_entry {
 	unsigned short flags;
+	short obsolete;
 	struct net_device *dev;
 	struct xfrm_state *xfrm;
 };

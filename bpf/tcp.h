@@ -7,7 +7,7 @@
 #include "listener.h"
 #include "own.h"
 
-#define DST_XFRM_QUEUE 0x0040 /* net/dst.h: waits for an SA */
+#define DST_XFRM_QUEUE 0x0040 /* net/dst.h */
 #define ARPHRD_ETHER 1 /* linux/if_arp.h */
 
 static __always_inline bool tcp_opening(__u32 state)
@@ -43,8 +43,10 @@ static __always_inline bool route_may_protect(__u64 sk)
 	struct dst_entry *dst = kread(kcast(struct sock, sk), sk_dst_cache);
 	__u32 type;
 
-	if (!dst || kread(dst, xfrm) || kread(dst, flags) & DST_XFRM_QUEUE)
+	if (!dst || kread(dst, xfrm))
 		return true;
+	if (kread(dst, flags) & DST_XFRM_QUEUE || kread(dst, obsolete) > 0)
+		return true; /* an SA is missing: the kernel waits for it, or has made a route to nowhere */
 	type = kread(kread(dst, dev),
 		     type); /* xfrm interfaces, and the older vti, have no link layer */
 	return type != ARPHRD_ETHER && type != ARPHRD_LOOPBACK;

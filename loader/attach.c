@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <bpf/bpf.h>
+#include <clatch/rule.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "attach.h"
+#include "cgroup.h"
 #include "cleanup.h"
 #include "pins.h"
 #include "tc.h"
@@ -30,6 +32,23 @@ static const struct cgroup_hook {
 };
 
 #define CGROUP_HOOKS (sizeof(cgroup_hooks) / sizeof(cgroup_hooks[0]))
+
+/* Of use under rules only, and there only then: being called at all costs senders 4 %. */
+static bool rules_only(const struct cgroup_hook *hook)
+{
+	return hook->type == BPF_CGROUP_UDP4_SENDMSG || hook->type == BPF_CGROUP_UDP6_SENDMSG;
+}
+
+static int open_map(const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	int err = pins_path(path, dir, "%s", name), fd;
+
+	if (err)
+		return err;
+	fd = bpf_obj_get(path);
+	return fd < 0 ? -errno : fd;
+}
 
 static int link_path(char path[PATH_MAX], const char *dir, __u64 id, const struct cgroup_hook *hook)
 {
@@ -78,33 +97,56 @@ static int attach_hook(const char *dir, int cgroup, __u64 id, const struct cgrou
 	return bpf_obj_pin(link, path) ? -errno : 0;
 }
 
-static size_t count_links(const char *dir, __u64 id)
+static bool has_link(const char *dir, __u64 id, const struct cgroup_hook *hook)
 {
 	char path[PATH_MAX];
-	size_t count = 0;
 
-	for (size_t i = 0; i < CGROUP_HOOKS; i++)
-		if (!link_path(path, dir, id, &cgroup_hooks[i]) && !access(path, F_OK))
-			count++;
-	return count;
+	return !link_path(path, dir, id, hook) && !access(path, F_OK);
+}
+
+static int remove_link(const char *dir, __u64 id, const struct cgroup_hook *hook)
+{
+	char path[PATH_MAX];
+	int err = link_path(path, dir, id, hook);
+
+	return !err && unlink(path) && errno != ENOENT ? -errno : err;
+}
+
+/* In doubt there are. */
+static bool rules_in_force(const char *dir)
+{
+	_cleanup_close_ int fd = open_map(dir, "clatch_policy");
+	struct clatch_policy policy;
+	__u32 first = 0;
+
+	return fd < 0 || bpf_map_lookup_elem(fd, &first, &policy) || policy.count;
 }
 
 bool cgroup_attached(const char *dir, __u64 id)
 {
-	return count_links(dir, id) == CGROUP_HOOKS;
+	bool rules = rules_in_force(dir);
+
+	for (size_t i = 0; i < CGROUP_HOOKS; i++)
+		if ((rules || !rules_only(&cgroup_hooks[i])) &&
+		    !has_link(dir, id, &cgroup_hooks[i]))
+			return false;
+	return true;
 }
 
 int attach_cgroup(const char *dir, int fd, __u64 id)
 {
 	int err = cgroup_attached(dir, id) ? -EEXIST : 0;
+	bool rules = rules_in_force(dir);
 
 	/* some but not all: an attach was killed */
-	if (!err && count_links(dir, id))
+	if (!err)
 		err = detach_cgroup(dir, id);
-	if (err)
+	if (err && err != -ENOENT)
 		return err;
+	err = 0;
 	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
-		err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
+		if (rules || !rules_only(&cgroup_hooks[i]))
+			err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
 	if (err)
 		detach_cgroup(dir, id);
 	return err;
@@ -112,15 +154,55 @@ int attach_cgroup(const char *dir, int fd, __u64 id)
 
 int detach_cgroup(const char *dir, __u64 id)
 {
-	char path[PATH_MAX];
-	int err = count_links(dir, id) ? 0 : -ENOENT;
+	bool any = false;
+	int err = 0;
 
 	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++) {
-		err = link_path(path, dir, id, &cgroup_hooks[i]);
-		if (!err && unlink(path) && errno != ENOENT)
-			err = -errno;
+		any |= has_link(dir, id, &cgroup_hooks[i]);
+		err = remove_link(dir, id, &cgroup_hooks[i]);
 	}
+	return err || any ? err : -ENOENT;
+}
+
+/* What only rules need, on a cgroup where it is missing; one that is gone needs nothing. */
+static int attach_for_rules(const char *dir, __u64 id)
+{
+	_cleanup_close_ int fd = -1;
+	char path[PATH_MAX];
+	int err = cgroup_path(id, path);
+	__u64 found;
+
+	if (err)
+		return err == -ESTALE ? 0 : err;
+	fd = cgroup_open(path, &found);
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
+		if (rules_only(&cgroup_hooks[i]) && !has_link(dir, id, &cgroup_hooks[i]))
+			err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
 	return err;
+}
+
+int attach_rules(const char *dir)
+{
+	_cleanup_free_ __u64 *ids = NULL;
+	int err = attached_cgroups(dir, &ids);
+
+	for (__u64 *id = ids; !err && *id; id++)
+		err = attach_for_rules(dir, *id);
+	return err;
+}
+
+void detach_rules(const char *dir)
+{
+	_cleanup_free_ __u64 *ids = NULL;
+
+	if (attached_cgroups(dir, &ids))
+		return;
+	for (__u64 *id = ids; *id; id++)
+		for (size_t i = 0; i < CGROUP_HOOKS; i++)
+			if (rules_only(&cgroup_hooks[i]))
+				remove_link(dir, *id, &cgroup_hooks[i]);
 }
 
 static int add_id(__u64 **ids, size_t *count, __u64 id)
@@ -182,17 +264,6 @@ static __u64 own_netns(void)
 	return cookie;
 }
 
-static int open_devices(const char *dir)
-{
-	char path[PATH_MAX];
-	int err = pins_path(path, dir, "clatch_devices"), fd;
-
-	if (err)
-		return err;
-	fd = bpf_obj_get(path);
-	return fd < 0 ? -errno : fd;
-}
-
 static __u32 program_id(int fd)
 {
 	struct bpf_prog_info info = {};
@@ -247,7 +318,7 @@ enum device_state device_state(const char *dir, struct clatch_device *device)
 int attached_devices(const char *dir, struct clatch_device devices[CLATCH_MAX_DEVICES],
 		     unsigned int *count)
 {
-	_cleanup_close_ int fd = open_devices(dir);
+	_cleanup_close_ int fd = open_map(dir, "clatch_devices");
 
 	*count = 0;
 	if (fd < 0)
@@ -332,7 +403,7 @@ static int add_filters(const char *dir, struct clatch_device *device)
 
 int attach_device(const char *dir, unsigned int ifindex, enum clatch_role role)
 {
-	_cleanup_close_ int map = open_devices(dir);
+	_cleanup_close_ int map = open_map(dir, "clatch_devices");
 	struct clatch_device device = { .netns = own_netns(), .ifindex = ifindex, .role = role };
 	__u32 slot;
 	int err;
@@ -407,7 +478,7 @@ static int remove_filters(const char *dir, int map, const struct clatch_device *
 
 int detach_device(const char *dir, const struct clatch_device *device)
 {
-	_cleanup_close_ int map = open_devices(dir);
+	_cleanup_close_ int map = open_map(dir, "clatch_devices");
 	static const struct clatch_device none;
 	int err = 0, here = device->netns == own_netns();
 	__u32 slot;

@@ -10,13 +10,19 @@
 #include <clatch/meta.h>
 
 /*
- * Puts all cgroup programs on a cgroup, or none.  0; -EEXIST they are there already; -EPERM the
+ * Puts all cgroup programs that are needed on a cgroup, or none.  0; -EEXIST they are there already; -EPERM the
  * program of somebody else allows no others; -ENOTEMPTY one above would not run any more; -errno.
  * @fd is that of cgroup_open().
  */
 int attach_cgroup(const char *dir, int fd, __u64 id);
-/* Are all of them there?  Not so after an attach that was killed, which attach_cgroup() repairs. */
+/* Are all of them there that are needed now?  Not so after an attach that was killed, which attach_cgroup() repairs. */
 bool cgroup_attached(const char *dir, __u64 id);
+/*
+ * What only rules need: put on all cgroups before rules come into force, and taken off when there are
+ * none any more.  0 or an error of attach_cgroup().
+ */
+int attach_rules(const char *dir);
+void detach_rules(const char *dir);
 /* 0; -ENOENT they are not there; -errno. */
 int detach_cgroup(const char *dir, __u64 id);
 /* The ids of the cgroups attached to, each once, ending with 0: to be freed.  0 or -errno. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "attach.h"
 #include "cleanup.h"
 #include "map.h"
 #include "may_turn_off.h"
@@ -144,6 +145,20 @@ static void switch_to(struct clatch_policy *in_force, const struct policy *polic
 	__atomic_store_n((__u64 *)in_force, word, __ATOMIC_RELEASE);
 }
 
+/* Before there are rules, as from then on nothing may go by what they need. */
+static int attach_needed(const struct cli *cli, const struct policy *policy)
+{
+	int err = policy->rule_count ? attach_rules(cli->bpffs) : 0;
+
+	if (!err)
+		return 0;
+	cli_fail(cli,
+		 "Couldn't load the policy: what its rules need cannot be attached to all guarded "
+		 "cgroups: %s",
+		 pins_strerror(err));
+	return -ESRCH;
+}
+
 int rules_replace(const struct cli *cli, const struct policy *policy)
 {
 	__attribute__((cleanup(unmap_policy))) struct clatch_policy *in_force =
@@ -160,7 +175,9 @@ int rules_replace(const struct cli *cli, const struct policy *policy)
 	generation = in_force->generation + 1;
 	if (generation > CLATCH_MAX_GENERATION)
 		return -EOVERFLOW;
-	err = remove_unused(cli, rules, in_force->generation);
+	err = attach_needed(cli, policy);
+	if (!err)
+		err = remove_unused(cli, rules, in_force->generation);
 	if (!err)
 		err = may_turn_off_keep(cli, in_force->generation);
 	if (!err)
@@ -169,13 +186,15 @@ int rules_replace(const struct cli *cli, const struct policy *policy)
 		err = write_rules(rules, policy, generation);
 	if (!err)
 		switch_to(in_force, policy, generation);
+	if (!err && !policy->rule_count)
+		detach_rules(cli->bpffs);
 	return err;
 }
 
 int rules_fail(const struct cli *cli, int err)
 {
 	if (err == -ESRCH)
-		return EXIT_FAILED; /* said by may_turn_off_write() */
+		return EXIT_FAILED; /* said before */
 	if (err == -E2BIG)
 		return cli_fail(cli, "Couldn't load the policy: there is no room for its rules, as "
 				     "latches were made under too many older policies; close them, "

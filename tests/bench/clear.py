@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What guarding costs those who have no IPsec: traffic in clear between two network namespaces,
-without rules and without latches, on the running kernel.
+without rules and without latches.
 
-Run by scripts/bench.  A rate is what one CPU can do in a second of its time, with the work of both
+  clear.py native OUT    on this kernel, in a second of CPU time
+  clear.py counted OUT   in the instruction-counted machine, where 1 ns is 1 instruction
+
+Run by scripts/bench.  Natively, a rate is what one CPU can do in a second of its time, with the work of both
 hosts.  Other work on the machine shows all the same, in the caches if nowhere else: so the cases
 take turns, each rate is compared with that without anything in the same round, and the quartiles of
 these ratios are printed with their median.
@@ -23,6 +26,7 @@ from lab import Guard, Host, Lab, cgroup2_mount, run  # noqa: E402
 
 ROUNDS = int(os.environ.get("CLEAR_ROUNDS", "15"))
 MS = int(os.environ.get("CLEAR_MS", "300"))  # of each rate
+COUNTED = "connect", "sent", "sendto", "received"
 WHATS = {
     "out": "TCP stream to the peer, bytes",
     "in": "TCP stream from the peer, bytes",
@@ -61,21 +65,43 @@ def attached(guard):
     guard.loader("detach", "--cgroup", guard.lab.cgroup)
 
 
-def measure(lab, guard):
-    """Of each what and case: one rate a round."""
-    cases = {
+def cases(lab, guard):
+    return {
         "none": contextlib.nullcontext,
         "empty": lambda: empty_pair(lab, None),
         "clatch": lambda: attached(guard),
         "nft": lambda: nft(lab, None),
     }
-    found = {what: {case: [] for case in cases} for what in WHATS}
-    names = list(cases)
+
+
+def measure(lab, guard):
+    """Of each what and case: one rate a round."""
+    enter = cases(lab, guard)
+    found = {what: {case: [] for case in enter} for what in WHATS}
+    names = list(enter)
     for number in range(ROUNDS):
         for what in WHATS:
             for case in names[number % len(names):] + names[:number % len(names)]:
-                with cases[case]():
+                with enter[case]():
                     found[what][case].append(rate(lab, what))
+    return found
+
+
+def counted(lab, guard):
+    """Of each what and case: instructions for one.  They repeat: once is enough."""
+    found = {}
+    print("Instructions of traffic in clear, and the share of what can be done in a second:",
+          flush=True)
+    for what in COUNTED:
+        found[what] = {}
+        for case, enter in cases(lab, guard).items():
+            with enter():
+                found[what][case] = round(1e9 / rate(lab, what))
+        none = found[what]["none"]
+        print(f"  {WHATS[what]}: {none:,}", flush=True)
+        for case, cost in found[what].items():
+            if case != "none":
+                print(f"    {case:15} +{cost - none:,}  ({none / cost:.3f})", flush=True)
     return found
 
 
@@ -90,17 +116,22 @@ def show(found):
                 print(f"    {case:15} {median:.3f}  ({low:.3f} to {high:.3f})")
 
 
-def main(out):
+def native(lab, guard):
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     print(f"Traffic in clear, Linux {os.uname().release}: in a second of CPU time, and the share of "
           f"that; median of {ROUNDS} rounds (quartiles):", flush=True)
+    found = measure(lab, guard)
+    show(found)
+    return found
+
+
+def main(mode, out):
     with Link() as lab, Guard(lab, dev=False, cgroup=False, follow=False) as guard:
-        found = measure(lab, guard)
+        found = {"native": native, "counted": counted}[mode](lab, guard)
         if guard.json("status")["latches"]:
             raise RuntimeError("something was latched")
-    show(found)
-    results.add(out, "clear", found)
+    results.add(out, "clear" if mode == "native" else "clear_counted", found)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -43,11 +43,16 @@ class Refused(Case):
         self.ends()
 
     def test_when_the_sa_comes_later(self):
-        """The SYN waits for it, on a route that knows of no SA."""
-        ipsec.policies(self.lab, PROTECTED)
-        self.begin()
-        ipsec.states(self.lab, PROTECTED, FIRST)
-        self.ends()
+        """The route knows of no SA: the SYN waits for one, or is lost and repeated."""
+        for drop in 0, 1:
+            with self.subTest(drop=drop):
+                self.lab.a.run("sysctl", "-q", f"net.core.xfrm_larval_drop={drop}")
+                ipsec.policies(self.lab, PROTECTED)
+                self.begin()
+                ipsec.states(self.lab, PROTECTED, FIRST)
+                self.ends()
+                ipsec.flush(self.lab.a, self.lab.b)
+                self.guard.forget()
 
 
 class Unseen(Case):

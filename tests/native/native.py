@@ -19,7 +19,7 @@ LOADER = os.environ.get("CLATCH_LOADER", os.path.join(HERE, "../../build/clatch-
 LOADER = os.path.realpath(LOADER)
 BPFFS = "/sys/fs/bpf"
 PREFIX = f"clatch-test-{os.getpid()}"
-HOOKS = 10  # of a cgroup
+HOOKS, RULE_HOOKS = 8, 2  # of a cgroup; and more, when there are rules
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
 META = "<QIIIIQQI4x"  # struct clatch_meta

@@ -7,9 +7,10 @@ import os
 import re
 import signal
 import socket
+import tempfile
 import unittest
 
-from native import HOOKS, Case, REASONS, set_up_module
+from native import HOOKS, RULE_HOOKS, Case, REASONS, must, set_up_module
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -52,6 +53,46 @@ class Attaching(Case):
                 self.assertEqual(self.cgroup_programs(other), [])
                 self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
                 self.assertNotIn("clsact", self.qdiscs("c1"))
+
+    def rules(self, count):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write("".join(f"[rule {n}]\nrequire = ipsec\n" for n in range(count)))
+            file.flush()
+            return self.loader("policy", "load", file.name)
+
+    def hooks(self):
+        return {cgroup: len(self.cgroup_programs(cgroup)) for cgroup in self.status()["cgroups"]}
+
+    def test_what_only_rules_need(self):
+        """Hooks of sendmsg(): there before rules are in force, wherever and however they came."""
+        other, gone = self.make_cgroup("b"), self.make_cgroup("gone")
+        self.load()
+        self.ok("attach", "--cgroup", gone)
+        os.rmdir(gone)
+        self.assertEqual(self.hooks(), {self.cgroup: HOOKS})
+        self.assertEqual(self.rules(1).returncode, 0)
+        self.assertEqual(self.hooks(), {self.cgroup: HOOKS + RULE_HOOKS})
+        self.ok("attach", "--cgroup", other)
+        self.assertEqual(self.rules(2).returncode, 0)
+        self.assertEqual(self.hooks(), dict.fromkeys((self.cgroup, other), HOOKS + RULE_HOOKS))
+        os.unlink(f"{self.dir}/links/{os.stat(other).st_ino}_clatch_sendmsg6")
+        self.ok("attach", "--ensure", "--cgroup", other)  # as after one that was killed
+        self.assertEqual(self.hooks()[other], HOOKS + RULE_HOOKS)
+        self.assertEqual(self.rules(0).returncode, 0)
+        self.assertEqual(self.hooks(), dict.fromkeys((self.cgroup, other), HOOKS))
+        self.ok("detach", "--cgroup", other)
+        self.assertEqual(self.cgroup_programs(other), [])
+
+    def test_no_rules_without_what_they_need(self):
+        """Another's program allows no others beside it."""
+        self.load()
+        others = self.cgroup, "cgroup_udp6_sendmsg", "pinned", f"{self.dir}/progs/clatch_sendmsg6"
+        must("bpftool", "cgroup", "attach", *others)
+        self.addCleanup(must, "bpftool", "cgroup", "detach", *others)
+        done = self.rules(1)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Couldn't load the policy: what its rules need cannot be attached", done.stderr)
+        self.assertEqual(self.status()["rules"], 0)
 
     def test_nothing_loaded(self):
         for verb in ["attach", "detach"]:

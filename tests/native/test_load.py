@@ -35,7 +35,7 @@ class Loading(Case):
             "max_latches": 65536, "rules": 0, "daemon": False, "vici": None, "kept_back": 0})
         self.assertEqual(sorted(self.cgroup_programs(self.cgroup)), sorted([
             "clatch_ingress", "clatch_egress", "clatch_sockops", "clatch_connect4",
-            "clatch_connect6", "clatch_sendmsg4", "clatch_sendmsg6", "clatch_setsockopt",
+            "clatch_connect6", "clatch_setsockopt",
             "clatch_getsockopt", "clatch_sock_release"]))
         self.assertEqual(self.filters("c0", "ingress"), ["clatch_tc_ingress"])
         self.assertEqual(self.filters("c0", "egress"), ["clatch_tc_egress"])
