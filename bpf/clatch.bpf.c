@@ -61,7 +61,7 @@ int clatch_ingress(struct __sk_buff *ctx)
 		l = udp_disconnected(l, &f, socket_cookie(ctx));
 	if (l) {
 		if ((l->flags & CLATCH_OPENING) && is_syn(&p))
-			latch_end_in(l, LARVAL_TIME); /* repeated */
+			latch_end_in(&f.tuple, l, LARVAL_TIME); /* repeated */
 		return ingress_verdict(socket_hold(ctx, l, sk, &f, CLATCH_IN));
 	}
 	if (!f.sas.count && clear_refused(ctx, sk, &f.tuple))

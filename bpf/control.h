@@ -11,7 +11,7 @@ static __always_inline void order_who(struct clatch_side *side, struct clatch_wh
 {
 	struct clatch_sa_ref *ref = &side->sa;
 
-	if (ref->count && ref->spi == spi && !who_differs(ref->who, who))
+	if (ref->count && ref->spi == spi && !clatch_who_differs(ref->who, who))
 		ref->who = who_merge(ref->who, who);
 }
 

@@ -13,6 +13,8 @@
 /* A closed TCP connection: a packet that is being received on another CPU must still find it. */
 #define CLOSED_TIME (SECOND / 20)
 
+#define ENDING_TICK SECOND
+
 static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latch *l)
 {
 	struct clatch_tuple copy = *tuple;
@@ -22,12 +24,91 @@ static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latc
 	return 0;
 }
 
-/* Lets the latch go in @ns from now, unless its end is set anew before.  0 or -errno. */
-static __noinline int latch_end_in(struct clatch_latch *l, __u64 ns)
+static long ending_visit(void *map, __u64 *key, struct ending *ending, struct tick_walk *walk)
 {
-	bpf_timer_init(&l->end, &clatch_latches, CLOCK_BOOTTIME); /* EBUSY the second time */
-	bpf_timer_set_callback(&l->end, latch_ended);
-	return bpf_timer_start(&l->end, ns, 0);
+	struct clatch_tuple tuple = ending->tuple;
+	struct clatch_latch *l;
+	__u64 id = *key;
+
+	if (!ending->due || ending->due > walk->now) {
+		walk->left = 1;
+		return 0;
+	}
+	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
+	/* its connection may go on since */
+	if (l && l->id == id && (l->flags & CLATCH_UNTIMED))
+		latch_ended(NULL, &tuple, l);
+	bpf_map_delete_elem(map, &id);
+	return 0;
+}
+
+static int ending_tick(void *map, __u32 *key, struct shared_timer *t)
+{
+	struct tick_walk walk = { .now = bpf_ktime_get_boot_ns(), .left = unknown_zero() };
+
+	(void)map, (void)key;
+	tick_begins(t);
+	bpf_for_each_map_elem(&clatch_endings, ending_visit, &walk, 0);
+	tick_ends(t, &walk, ENDING_TICK);
+	return 0;
+}
+
+static __noinline int ending_set_timer(struct shared_timer *t)
+{
+	return tick_start(t, &clatch_ending_timer, ending_tick, ENDING_TICK);
+}
+
+static __always_inline struct shared_timer *ending_timer(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&clatch_ending_timer, &zero);
+}
+
+/* The same without a timer of its own.  0, or less where there is no room or no timer at all. */
+static __noinline int latch_end_untimed(const struct clatch_tuple *tuple, struct clatch_latch *l,
+					__u64 ns)
+{
+	struct shared_timer *t = ending_timer();
+	struct ending *ending;
+	__u64 id = l->id;
+
+	__sync_fetch_and_or(&l->flags, CLATCH_UNTIMED); /* first: whoever ends it is to see it */
+	bpf_map_update_elem(&clatch_endings, &id, zeroes, BPF_NOEXIST);
+	ending = bpf_map_lookup_elem(&clatch_endings, &id);
+	if (!ending || !t)
+		return -1;
+	ending->tuple = *tuple;
+	*(volatile __u64 *)&ending->due = bpf_ktime_get_boot_ns() + ns; /* last */
+	return ending_set_timer(t);
+}
+
+/* Lets the latch of @tuple go in @ns from now, unless its end is set anew before.  0 or less. */
+static __noinline int latch_end_in(const struct clatch_tuple *tuple, struct clatch_latch *l,
+				   __u64 ns)
+{
+	struct shared_timer *t = ending_timer();
+
+	if (t && !t->made) /* while there is memory for it */
+		ending_set_timer(t);
+	if (!(l->flags & CLATCH_UNTIMED)) {
+		bpf_timer_init(&l->end, &clatch_latches, CLOCK_BOOTTIME); /* EBUSY but at first */
+		bpf_timer_set_callback(&l->end, latch_ended);
+		if (!bpf_timer_start(&l->end, ns, 0))
+			return 0;
+	}
+	return latch_end_untimed(tuple, l, ns);
+}
+
+/* Its connection goes on. */
+static __noinline int latch_goes_on(struct clatch_latch *l)
+{
+	__u64 id = l->id;
+
+	if (!(l->flags & CLATCH_UNTIMED))
+		return bpf_timer_cancel(&l->end);
+	__sync_fetch_and_and(&l->flags, ~CLATCH_UNTIMED);
+	return bpf_map_delete_elem(&clatch_endings, &id);
 }
 
 #endif

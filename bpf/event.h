@@ -9,9 +9,9 @@
 
 #include "held.h"
 #include "protection.h"
+#include "timer.h"
 #include <clatch/fields.h>
 
-#define CLOCK_BOOTTIME 7
 #define SECOND 1000000000ULL
 
 /* One packet of one connection, and what protects it. */
@@ -94,53 +94,35 @@ static __always_inline int report_look(void *map, struct report_key *key, struct
 	return 1;
 }
 
-struct report_walk {
-	__u64 now;
-	__u64 left;
-};
-
 static long report_visit(void *map, struct report_key *key, struct report *r,
-			 struct report_walk *walk)
+			 struct tick_walk *walk)
 {
 	if (report_look(map, key, r, walk->now))
 		walk->left = 1;
 	return 0;
 }
 
-/*
- * One timer for all reports: where each had its own, a flood of kinds would wait for the kernel's
- * memory, and 6.18 has none for timers beyond some hundreds.
- */
-static int report_tick(void *map, __u32 *key, struct report_timer *t)
+static int report_tick(void *map, __u32 *key, struct shared_timer *t)
 {
-	struct report_walk walk = { .now = bpf_ktime_get_boot_ns(), .left = unknown_zero() };
+	struct tick_walk walk = { .now = bpf_ktime_get_boot_ns(), .left = unknown_zero() };
 
 	(void)map, (void)key;
-	/* before the walk: who comes with a report that it does not see sets the timer anew */
-	__sync_lock_test_and_set(&t->set, 0);
+	tick_begins(t);
 	bpf_for_each_map_elem(&clatch_reports, report_visit, &walk, 0);
-	if (walk.left && !__sync_val_compare_and_swap(&t->set, 0, 1) &&
-	    bpf_timer_start(&t->timer, REPORT_TICK, 0))
-		__sync_lock_test_and_set(&t->set, 0);
+	tick_ends(t, &walk, REPORT_TICK);
 	return 0;
 }
 
 /* Where that fails, the next violation tries again. */
-static __noinline int report_set_timer(struct report_timer *t)
+static __noinline int report_set_timer(struct shared_timer *t)
 {
-	if (__sync_val_compare_and_swap(&t->set, 0, 1))
-		return 0;
-	bpf_timer_init(&t->timer, &clatch_report_timer, CLOCK_BOOTTIME); /* EBUSY but at first */
-	bpf_timer_set_callback(&t->timer, report_tick);
-	if (bpf_timer_start(&t->timer, REPORT_TICK, 0))
-		__sync_lock_test_and_set(&t->set, 0);
-	return 0;
+	return tick_start(t, &clatch_report_timer, report_tick, REPORT_TICK);
 }
 
 static __always_inline void report_wait(void)
 {
 	__u32 zero = 0;
-	struct report_timer *t = bpf_map_lookup_elem(&clatch_report_timer, &zero);
+	struct shared_timer *t = bpf_map_lookup_elem(&clatch_report_timer, &zero);
 
 	if (t && !t->set)
 		report_set_timer(t);

@@ -11,6 +11,7 @@
 
 #define MAX_FORWARDS 65536
 #define NUMBER_TRIES 4
+#define FORWARD_TICK SECOND
 
 /* Set by the loader before the programs are attached. */
 struct {
@@ -33,7 +34,7 @@ struct forward {
 	__u32 flags; /* enum forward_flag */
 	__u32 first; /* TCP: sequence number of the SYN that our side sent */
 	__u32 acked; /* TCP: what our side expects next, as it last said */
-	__u32 pad;
+	__u32 untimed; /* 1 = the kernel had no timer for it: one for all such looks at it */
 	__u64 last_ns; /* its last packet, CLOCK_BOOTTIME */
 	struct bpf_timer still;
 };
@@ -49,6 +50,14 @@ struct {
 	__type(key, struct clatch_tuple);
 	__type(value, struct forward);
 } clatch_forwards SEC(".maps");
+
+/* Looks at all that have no timer, while there is one (timer.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct shared_timer);
+} clatch_forward_timer SEC(".maps");
 
 /* The way back.  Full: as if clatch_forwards were. */
 struct {
@@ -78,31 +87,86 @@ static __always_inline struct forward *forward_find(const struct clatch_tuple *t
 	return bpf_map_lookup_elem(&clatch_forwards, tuple);
 }
 
+static __always_inline void forward_forget(const struct clatch_tuple *tuple, __u32 number)
+{
+	bpf_map_delete_elem(&clatch_numbers, &number);
+	bpf_map_delete_elem(&clatch_forwards, tuple);
+}
+
 static __noinline void forward_delete(const struct clatch_tuple *tuple, __u32 number,
 				      enum clatch_end end)
 {
 	latch_delete(tuple, end);
-	bpf_map_delete_elem(&clatch_numbers, &number);
-	bpf_map_delete_elem(&clatch_forwards, tuple);
+	forward_forget(tuple, number);
+}
+
+/* Has it been still for as long as it may?  Then it goes; else how long it may be yet. */
+static __always_inline __s64 forward_look(const struct clatch_tuple *tuple,
+					  const struct forward *fw)
+{
+	__s64 allowed = still_ns(fw->stage);
+	/* less than nothing where a packet comes meanwhile */
+	__s64 still = bpf_ktime_get_boot_ns() - fw->last_ns;
+
+	if (still < allowed)
+		return allowed - still;
+	forward_delete(tuple, fw->number,
+		       fw->stage == CLATCH_STAGE_OPENING ? CLATCH_END_EXPIRED
+							 : CLATCH_END_RELEASED);
+	return 0;
 }
 
 /* Nobody sets the timer anew for a packet: it finds out by itself when the last one was. */
 static int forward_still(void *map, struct clatch_tuple *tuple, struct forward *fw)
 {
 	struct clatch_tuple copy = *tuple;
-	__s64 allowed = still_ns(fw->stage);
-	/* less than nothing where a packet comes meanwhile */
-	__s64 still = bpf_ktime_get_boot_ns() - fw->last_ns;
+	__s64 left = forward_look(&copy, fw);
 
 	(void)map;
-	if (still < allowed) {
-		bpf_timer_start(&fw->still, allowed - still, 0);
-		return 0;
-	}
-	forward_delete(&copy, fw->number,
-		       fw->stage == CLATCH_STAGE_OPENING ? CLATCH_END_EXPIRED
-							 : CLATCH_END_RELEASED);
+	if (left)
+		bpf_timer_start(&fw->still, left, 0);
 	return 0;
+}
+
+static long forward_visit(void *map, struct clatch_tuple *tuple, struct forward *fw,
+			  struct tick_walk *walk)
+{
+	struct clatch_tuple copy = *tuple;
+
+	(void)map;
+	if (fw->untimed && forward_look(&copy, fw))
+		walk->left = 1;
+	return 0;
+}
+
+static int forward_tick(void *map, __u32 *key, struct shared_timer *t)
+{
+	struct tick_walk walk = { .left = unknown_zero() };
+
+	(void)map, (void)key;
+	tick_begins(t);
+	bpf_for_each_map_elem(&clatch_forwards, forward_visit, &walk, 0);
+	tick_ends(t, &walk, FORWARD_TICK);
+	return 0;
+}
+
+static __noinline int forward_set_timer(struct shared_timer *t)
+{
+	return tick_start(t, &clatch_forward_timer, forward_tick, FORWARD_TICK);
+}
+
+/* Its end is seen by a timer of its own, or by that of all.  False where there is none at all. */
+static __noinline bool forward_watch(struct forward *fw)
+{
+	__u32 zero = 0;
+	struct shared_timer *t = bpf_map_lookup_elem(&clatch_forward_timer, &zero);
+
+	if (t && !t->made) /* while there is memory for it */
+		forward_set_timer(t);
+	if (!bpf_timer_init(&fw->still, &clatch_forwards, CLOCK_BOOTTIME))
+		return !bpf_timer_set_callback(&fw->still, forward_still);
+	fw->untimed = 1;
+	return t && !forward_set_timer(t);
 }
 
 /* Its end is nearer now, or farther: the timer runs anew. */
@@ -111,7 +175,7 @@ static __always_inline void forward_stage(struct forward *fw, enum clatch_stage 
 	if (fw->stage == stage)
 		return;
 	/* Another CPU may not have made the timer yet: then the next packet does this. */
-	if (!bpf_timer_start(&fw->still, still_ns(stage), 0))
+	if (fw->untimed || !bpf_timer_start(&fw->still, still_ns(stage), 0))
 		fw->stage = stage;
 }
 
@@ -147,9 +211,10 @@ static __noinline struct forward *forward_make(const struct clatch_tuple *tuple)
 		return fw;
 	}
 	fw->last_ns = bpf_ktime_get_boot_ns();
-	bpf_timer_init(&fw->still, &clatch_forwards, CLOCK_BOOTTIME);
-	bpf_timer_set_callback(&fw->still, forward_still);
-	return fw;
+	if (forward_watch(fw))
+		return fw;
+	forward_forget(tuple, number); /* it would be there for ever */
+	return NULL;
 }
 
 #endif

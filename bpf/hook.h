@@ -42,7 +42,7 @@ static __always_inline enum clatch_verdict socket_hold(struct __sk_buff *ctx,
 {
 	enum clatch_verdict verdict;
 
-	adopted_end(ctx, l, sk);
+	adopted_end(ctx, &f->tuple, l, sk);
 	verdict = latch_hold(ctx, l, f, dir);
 	if (verdict == CLATCH_PASS)
 		fast_open(sk, l, f);
@@ -70,9 +70,9 @@ static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, s
 			       ? verdict
 			       : unwatched(f, CLATCH_TABLE_FULL, packet_must(ctx, &f->tuple));
 	if (l && listener)
-		listener_spawned(ctx, l, f->tuple.proto);
+		listener_spawned(ctx, l, &f->tuple);
 	if (l)
-		adopted_end(ctx, l, sk);
+		adopted_end(ctx, &f->tuple, l, sk);
 	return verdict;
 }
 

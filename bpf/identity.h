@@ -52,12 +52,6 @@ verified_once __u32 sa_key_tag(__u64 address)
 	return clatch_key_tag(key[0], key[1]);
 }
 
-static __always_inline bool who_differs(struct clatch_who a, struct clatch_who b)
-{
-	return (a.peer_id && b.peer_id && a.peer_id != b.peer_id) ||
-	       (a.local_id && b.local_id && a.local_id != b.local_id);
-}
-
 /* What either says; where both do, they must agree. */
 static __always_inline struct clatch_who who_merge(struct clatch_who a, struct clatch_who b)
 {
@@ -72,11 +66,35 @@ static __always_inline struct clatch_who who_merge(struct clatch_who a, struct c
 /* Is @found, of a packet's SA, who @held is?  Whoever is known must be known there too. */
 static __always_inline enum clatch_reason who_check(struct clatch_who held, struct clatch_who found)
 {
-	if (who_differs(held, found))
+	if (clatch_who_differs(held, found))
 		return CLATCH_PEER_ID;
 	if ((held.peer_id && !found.peer_id) || (held.local_id && !found.local_id))
 		return CLATCH_IDENTITY_UNKNOWN;
 	return CLATCH_OK;
+}
+
+/*
+ * What the table says is about to be relied on: `run` is woken up to look whether it is sound.  Its
+ * record is too short for an event.
+ */
+verified_once int ids_note_use(void)
+{
+	__u32 zero = 0, record = 0, *used = bpf_map_lookup_elem(&clatch_ids_used, &zero);
+
+	if (!used || *(volatile __u32 *)used || __sync_lock_test_and_set(used, 1))
+		return 0;
+	if (bpf_ringbuf_output(&clatch_events, &record, sizeof(record), 0))
+		__sync_lock_test_and_set(used, 0);
+	return 0;
+}
+
+/* What clatch_ids says of a @number. */
+static __always_inline struct clatch_id *id_get(__u32 number)
+{
+	if (!number)
+		return NULL;
+	ids_note_use();
+	return bpf_map_lookup_elem(&clatch_ids, &number);
 }
 
 static long glob_step(__u32 index, struct clatch_glob *g)
@@ -93,13 +111,14 @@ static long glob_step(__u32 index, struct clatch_glob *g)
 /* Does identity @number match the @pattern of a rule? */
 static __always_inline enum clatch_reason id_check(const char *pattern, __u32 number)
 {
-	struct clatch_id *id = bpf_map_lookup_elem(&clatch_ids, &number);
+	struct clatch_id *id;
 	struct clatch_glob g = { .pattern = pattern };
 
 	g.p = g.t = g.star = g.from = unknown_zero();
 	if (!pattern[0])
 		return CLATCH_OK;
-	if (!number || !id)
+	id = id_get(number);
+	if (!id)
 		return CLATCH_IDENTITY_UNKNOWN;
 	g.text = id->text;
 	bpf_loop(CLATCH_GLOB_STEPS, glob_step, &g, 0);

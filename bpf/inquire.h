@@ -193,7 +193,7 @@ static __always_inline int tell_id(struct bpf_sockopt *ctx, __u64 address)
 	if (l)
 		who = inquire_who(l, latch_more(l));
 	number = peer ? who.peer_id : who.local_id;
-	id = number ? bpf_map_lookup_elem(&clatch_ids, &number) : NULL;
+	id = id_get(number);
 	text[0] = 0;
 	ctx->optlen = id ? tell_text(text, id->text) : 1;
 	return 0;

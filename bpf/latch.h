@@ -62,24 +62,45 @@ static __always_inline bool latch_remove(const struct clatch_tuple *tuple)
 	return true;
 }
 
+/*
+ * An entry that has gone may be another latch's at once, of this 5-tuple or of another.  So of those who
+ * would take away the one at @l, whose @id was read, only the first does.
+ */
+static __always_inline bool latch_claim(const struct clatch_tuple *tuple, struct clatch_latch *l,
+					__u64 id)
+{
+	bool first;
+
+	if (!id || bpf_map_lookup_elem(&clatch_latches, tuple) != l)
+		return false; /* is just being made; or the id is another's */
+	bpf_spin_lock(&l->lock);
+	first = l->id == id && !(l->flags & CLATCH_GOING);
+	if (first)
+		__sync_fetch_and_or(&l->flags, CLATCH_GOING);
+	bpf_spin_unlock(&l->lock);
+	return first;
+}
+
 /* The latch goes, and @end says why. */
 static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatch_end end)
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
 	struct what w = { .type = CLATCH_EV_CLOSED, .end = end };
-	bool more;
+	__u32 flags;
 
-	if (!l)
+	w.latch = l ? l->id : 0;
+	if (!l || !latch_claim(tuple, l, w.latch))
 		return;
-	w.latch = l->id;
 	w.old_state = latch_state(l);
 	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);
-	more = l->flags & CLATCH_HAS_MORE;
+	flags = l->flags;
 	if (latch_remove(tuple) && w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
-	if (more)
+	if (flags & CLATCH_HAS_MORE)
 		bpf_map_delete_elem(&clatch_more, &w.latch);
+	if (flags & CLATCH_UNTIMED)
+		bpf_map_delete_elem(&clatch_endings, &w.latch);
 	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */
 	bpf_map_delete_elem(&clatch_asked, &w.latch);
 }
@@ -105,27 +126,24 @@ struct birth {
 };
 
 /*
- * Gives a new entry its id and @slot; whoever comes first wins, and an entry with an id is left alone:
+ * Gives a new entry its @id and @slot; whoever comes first wins, and an entry with an id is left alone:
  * then false.
  */
 static __always_inline bool latch_init(struct clatch_latch *l, const struct clatch_tuple *tuple,
-				       const struct birth *birth, __u32 slot)
+				       const struct birth *birth, __u64 id, __u32 slot)
 {
-	__u64 id = count_up(CLATCH_LAST_LATCH, ~0ULL);
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 rule = rule_find(tuple), flags = birth->flags;
 	bool first;
 
-	if (birth->asked) {
+	if (birth->asked)
 		flags |= CLATCH_ASKED;
-		bpf_map_update_elem(&clatch_asked, &id, birth->asked, BPF_ANY);
-	}
 	bpf_spin_lock(&l->lock);
 	first = !l->id;
 	if (first) {
 		l->since_ns = now;
 		l->cookie = birth->cookie;
-		l->listener = birth->listener;
+		l->listener.id = birth->listener;
 		l->rule = rule;
 		l->flags = flags;
 		l->fast = slot;
@@ -133,25 +151,40 @@ static __always_inline bool latch_init(struct clatch_latch *l, const struct clat
 		l->id = id;
 	}
 	bpf_spin_unlock(&l->lock);
-	if (!first && birth->asked)
-		bpf_map_delete_elem(&clatch_asked, &id);
 	return first;
+}
+
+/* Room for what a latch with this id has beside it; *@slot: of a connection's. */
+static __always_inline bool latch_reserve(const struct birth *birth, __u64 id, __u32 *slot)
+{
+	*slot = birth->step == CLATCH_STEP_LISTEN ? 0 : slot_take();
+	if (!*slot && birth->step != CLATCH_STEP_LISTEN)
+		return false;
+	if (!birth->asked || !bpf_map_update_elem(&clatch_asked, &id, birth->asked, BPF_ANY))
+		return true;
+	slot_give(*slot);
+	return false;
 }
 
 /* NULL where the database is full. */
 static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *tuple,
 						    const struct birth *birth)
 {
-	__u32 slot = birth->step == CLATCH_STEP_LISTEN ? 0 : slot_take();
+	__u64 id = count_up(CLATCH_LAST_LATCH, ~0ULL);
+	__u32 slot;
+	bool room = latch_reserve(birth, id, &slot);
 	struct clatch_latch *l;
 
-	if (slot || birth->step == CLATCH_STEP_LISTEN)
+	if (room)
 		latch_insert(tuple);
 	l = bpf_map_lookup_elem(&clatch_latches, tuple);
-	if (!slot && birth->step != CLATCH_STEP_LISTEN)
+	if (!room)
 		return l && l->id ? l : NULL; /* another CPU had the last one */
-	if (!l || l->id || !latch_init(l, tuple, birth, slot))
+	if (!l || l->id || !latch_init(l, tuple, birth, id, slot)) {
 		slot_give(slot);
+		if (birth->asked)
+			bpf_map_delete_elem(&clatch_asked, &id);
+	}
 	return l;
 }
 

@@ -56,7 +56,7 @@ static __always_inline void listener_begins(__u64 sk, __u32 proto)
 	listener_tuple(&tuple, sk, proto);
 	l = listener_latch(&tuple, 0);
 	if (l)
-		__sync_fetch_and_add(&l->sockets, 1);
+		__sync_fetch_and_add(&l->listener.sockets, 1);
 }
 
 /* One socket less; the last takes the latch with it. */
@@ -66,7 +66,7 @@ static __noinline void listener_gone(const struct clatch_tuple *tuple)
 
 	if (!l)
 		return;
-	if (l->sockets <= 1 || __sync_fetch_and_sub(&l->sockets, 1) <= 1)
+	if (l->listener.sockets <= 1 || __sync_fetch_and_sub(&l->listener.sockets, 1) <= 1)
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
@@ -132,14 +132,14 @@ static __noinline __u64 listener_id(struct __sk_buff *ctx, __u32 proto)
 
 /* Tells the listener's holder, and begins the wait for the handshake's end. */
 static __noinline void listener_spawned(struct __sk_buff *ctx, struct clatch_latch *spawned,
-					__u32 proto)
+					const struct clatch_tuple *own)
 {
 	struct clatch_tuple tuple;
 	struct clatch_latch *l;
 
 	__sync_fetch_and_or(&spawned->flags, CLATCH_OPENING);
-	latch_end_in(spawned, LARVAL_TIME);
-	listener_tuple(&tuple, (__u64)kread(kskb(ctx), sk), proto);
+	latch_end_in(own, spawned, LARVAL_TIME);
+	listener_tuple(&tuple, (__u64)kread(kskb(ctx), sk), own->proto);
 	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
 	if (l)
 		report_listening(&tuple, l, l->state, spawned->id);

@@ -171,6 +171,17 @@ struct {
 } clatch_ids SEC(".maps");
 
 /*
+ * 1 = one of our programs has read clatch_ids since `run` has last looked whether that is sound
+ * (identity.h).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} clatch_ids_used SEC(".maps");
+
+/*
  * Rules by number: those of the policy in force, of the one before, and older ones that a latch was
  * made under.  Full: `policy load` fails, and the policy stays.
  */
@@ -256,18 +267,42 @@ struct {
 	__type(value, struct report);
 } clatch_reports SEC(".maps");
 
-/* Looks at all of them, while there is one. */
-struct report_timer {
+/* Looks at all of them, while there is one (timer.h). */
+struct shared_timer {
 	struct bpf_timer timer;
-	__u32 set;
-	__u32 pad;
+	__u32 set; /* 1 = it is to run */
+	__u32 made; /* 1 = there is memory for it */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct report_timer);
+	__type(value, struct shared_timer);
 } clatch_report_timer SEC(".maps");
+
+/*
+ * Latches that end at a time, by their ids, where the kernel had no timer for that (ending.h).  Full:
+ * such a latch stays until another `run` finds it without its connection.  Size: CLATCH_FEW.
+ */
+struct ending {
+	struct clatch_tuple tuple;
+	__u64 due; /* CLOCK_BOOTTIME; 0 = it is just being made */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct ending);
+} clatch_endings SEC(".maps");
+
+/* Looks at all of them, while there is one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct shared_timer);
+} clatch_ending_timer SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH); /* an array's key cannot be an enum, which bpftool names */
@@ -335,7 +370,7 @@ struct {
 
 /*
  * What the program of a latch with CLATCH_ASKED had asked for when it was made, by the latch's id.
- * Size: CLATCH_FEW.  An entry that is not there is taken for a demand that is not met.
+ * Full: as when the latch database is full.  Size: CLATCH_FEW.  An entry that is not there is taken for a demand that is not met.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

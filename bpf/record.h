@@ -240,7 +240,7 @@ static __noinline void latch_recorded(struct __sk_buff *ctx, struct clatch_latch
 	if (known == 1 && !(l->flags & CLATCH_DEMANDED))
 		w.old_state = CLATCH_NONE;
 	w.latch = l->id;
-	w.other = l->listener;
+	w.other = l->listener.id;
 	report(&f->tuple, NULL, &f->sas, &w);
 }
 

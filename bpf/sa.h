@@ -287,7 +287,7 @@ verified_once int sa_check(__u64 address, const struct clatch_sa_key *key,
 		return CLATCH_SA_MISMATCH;
 	sa_know(&f, address, key);
 	held = who_merge(ref->who, other->who);
-	who = who_differs(ref->who, other->who) ? CLATCH_PEER_ID : who_check(held, f.who);
+	who = clatch_who_differs(ref->who, other->who) ? CLATCH_PEER_ID : who_check(held, f.who);
 	if (who == CLATCH_PEER_ID)
 		return who;
 	if (!suite_equal(&f.suite, suite))

@@ -150,10 +150,11 @@ static __always_inline enum sctp_phase sctp_receiving(const struct packet *p)
 }
 
 /* The latch may go, as the association may have ended: unless more follows (sctp_held). */
-static __always_inline void sctp_latch_ends(struct clatch_latch *l)
+static __always_inline void sctp_latch_ends(const struct clatch_tuple *tuple,
+					    struct clatch_latch *l)
 {
 	l->cookie = bpf_ktime_get_boot_ns();
-	latch_end_in(l, SCTP_ENDED_TIME);
+	latch_end_in(tuple, l, SCTP_ENDED_TIME);
 }
 
 /* A walk over the associations of a socket to one that has a pair, and then over its paths. */
@@ -224,7 +225,7 @@ static long sctp_find_latch(__u32 index, struct sctp_search *s)
 	if (l)
 		s->found++;
 	if (l && s->ends)
-		sctp_latch_ends(l);
+		sctp_latch_ends(&tuple, l);
 	s->node = (__u64)kread(kcast(struct list_head, s->node), next);
 	return 0;
 }
@@ -289,18 +290,19 @@ static __noinline void sctp_held(struct __sk_buff *ctx, struct clatch_latch *l,
 	__u64 sk = (__u64)kread(kskb(ctx), sk);
 
 	if (phase == SCTP_ENDS) {
-		sctp_latch_ends(l);
+		sctp_latch_ends(&f->tuple, l);
 		sctp_latches(sk, &f->tuple, true);
 	} else if (bpf_ktime_get_boot_ns() - l->cookie < SCTP_ENDED_TIME) {
 		/* Was under way, or waits for the socket to read the end: more may follow. */
-		latch_end_in(l, SCTP_ENDED_TIME);
+		latch_end_in(&f->tuple, l, SCTP_ENDED_TIME);
 	} else if (!kread(kcast(struct sock, sk), sk_socket)) {
 		/* close() was called; what is unsent still goes */
-		latch_end_in(l, UNSEEN_END_TIME);
+		latch_end_in(&f->tuple, l, UNSEEN_END_TIME);
 	} else if (l->flags & CLATCH_OPENING) {
-		latch_end_in(l, LARVAL_TIME); /* longer than the kernel waits to repeat an INIT */
+		latch_end_in(&f->tuple, l,
+			     LARVAL_TIME); /* longer than the kernel waits to repeat an INIT */
 	} else {
-		bpf_timer_cancel(&l->end);
+		latch_goes_on(l);
 	}
 }
 

@@ -56,13 +56,13 @@ static __always_inline bool route_may_protect(__u64 sk)
  * Nothing tells us the end of an adopted TCP connection.  Once no descriptor is left, it ends when
  * it has been still for long enough.
  */
-static __always_inline void adopted_end(struct __sk_buff *ctx, struct clatch_latch *l,
-					struct bpf_sock *sk)
+static __always_inline void adopted_end(struct __sk_buff *ctx, const struct clatch_tuple *tuple,
+					struct clatch_latch *l, struct bpf_sock *sk)
 {
 	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
 	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT &&
 	    !kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_socket))
-		latch_end_in(l, UNSEEN_END_TIME);
+		latch_end_in(tuple, l, UNSEEN_END_TIME);
 }
 
 /*
@@ -96,7 +96,7 @@ static __always_inline void tcp_closed(struct clatch_tuple *tuple, __u64 sk, __u
 		return;
 	if (before == BPF_TCP_FIN_WAIT2 || before == BPF_TCP_CLOSING || before == BPF_TCP_TIME_WAIT)
 		ns = TIME_WAIT_TIME;
-	if (latch_end_in(l, ns))
+	if (latch_end_in(tuple, l, ns))
 		latch_delete(tuple, CLATCH_END_RELEASED);
 }
 
@@ -129,7 +129,7 @@ static __always_inline bool tcp_established(struct clatch_tuple *tuple, __u64 sk
 	if (!l)
 		return false;
 	__sync_fetch_and_and(&l->flags, ~CLATCH_OPENING);
-	bpf_timer_cancel(&l->end);
+	latch_goes_on(l);
 	return true;
 }
 
@@ -154,7 +154,7 @@ static __always_inline void tcp_release(struct bpf_sock *ctx)
 	if (state == BPF_TCP_CLOSE || state == BPF_TCP_SYN_SENT)
 		latch_delete(&tuple, CLATCH_END_RELEASED);
 	else
-		latch_end_in(l, UNSEEN_END_TIME);
+		latch_end_in(&tuple, l, UNSEEN_END_TIME);
 }
 
 #endif

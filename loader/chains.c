@@ -3,8 +3,22 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define FIRST_BUCKETS 64
+
+__u64 chains_hash(__u64 hash, const void *data, size_t size)
+{
+	const char *bytes = data;
+	__u64 word;
+
+	for (; size; size -= sizeof(word), bytes += sizeof(word)) {
+		memcpy(&word, bytes, sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
 
 int chains_new(struct chains *t)
 {

@@ -22,6 +22,8 @@ struct chains {
 #define ENTRY(link, type, field) ((type *)((char *)(link)-offsetof(type, field)))
 
 int chains_new(struct chains *t); /* 0 or -ENOMEM */
+/* Of whole words, on top of a @hash of something else. */
+__u64 chains_hash(__u64 hash, const void *data, size_t size);
 
 /* Where the entries with this hash are, others among them. */
 struct link *chains_at(const struct chains *t, __u64 hash);

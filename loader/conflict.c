@@ -20,6 +20,7 @@ struct view {
 	const struct clatch_sa *latched; /* outermost first */
 	size_t count;
 	struct spd_flow flow;
+	__u64 netns;
 	enum clatch_dir direction;
 	const struct spd_policy *policy; /* NULL = none */
 	const struct spd_template *outer; /* the one that the outermost SA meets, NULL = none */
@@ -146,6 +147,13 @@ static bool mark_fits(const struct view *v, const struct sa_class *sa)
 	return (mark & sa->mark_mask) == sa->mark;
 }
 
+static bool has_spi(const struct view *v, const struct sa_class *sa, __be32 spi)
+{
+	const struct clatch_sa_key key = { v->netns, sa->sa.dst, spi, sa->sa.suite.proto };
+
+	return sa_set_find(v->sas, &key) == sa;
+}
+
 static bool template_takes(const struct view *v, const struct sa_class *sa)
 {
 	const struct spd_template *t = v->outer;
@@ -154,8 +162,7 @@ static bool template_takes(const struct view *v, const struct sa_class *sa)
 	/* Outbound the kernel does not look at the algorithms. */
 	if (v->direction == CLATCH_OUT)
 		fields &= ~(CLATCH_FIELD_AUTH | CLATCH_FIELD_ENC);
-	/* Of several SAs in a class only one SPI is known. */
-	return !fields && (!t->spi || t->spi == sa->sa.spi || sa->count > 1);
+	return !fields && (!t->spi || t->spi == sa->sa.spi || has_spi(v, sa, t->spi));
 }
 
 /* Without a policy nothing leads to an SA but what it says of itself, or of whom it is. */
@@ -171,11 +178,9 @@ static bool could_be_used(const struct view *v, const struct sa_class *sa)
 	return (s->prefixlen_s && s->prefixlen_d) || sa->sa.reqid == v->latched[0].reqid;
 }
 
-/* Is another at an end of @b than at the same end of @a?  Whoever is not known may be anyone. */
 static bool is_another(const struct clatch_sa *a, const struct clatch_sa *b)
 {
-	return (a->who.peer_id && b->who.peer_id && a->who.peer_id != b->who.peer_id) ||
-	       (a->who.local_id && b->who.local_id && a->who.local_id != b->who.local_id);
+	return clatch_who_differs(a->who, b->who);
 }
 
 /*
@@ -198,11 +203,19 @@ static bool is_latched(const struct view *v, const struct clatch_sa *sa)
 	return false;
 }
 
+/* Whose ends nobody has told may be another's newest, too. */
+static bool is_known_own(const struct clatch_who *own, const struct clatch_who *who)
+{
+	return (!own->peer_id || own->peer_id == who->peer_id) &&
+	       (!own->local_id || own->local_id == who->local_id);
+}
+
 static int note_latched(void *context, const struct sa_class *sa)
 {
 	struct view *v = context;
 
-	if (is_latched(v, &sa->sa) && could_be_used(v, sa) && v->newest < sa->newest)
+	if (is_known_own(&v->latched[0].who, &sa->sa.who) && is_latched(v, &sa->sa) &&
+	    could_be_used(v, sa) && v->newest < sa->newest)
 		v->newest = sa->newest;
 	return 0;
 }
@@ -282,6 +295,7 @@ static bool fill_view(struct view *v, const struct conflict_latch *l)
 	bool out = v->direction == CLATCH_OUT;
 
 	v->latch = l->latch;
+	v->netns = l->tuple->netns;
 	v->side = out ? l->out : l->in;
 	v->latched = v->side->sa;
 	v->count = v->side->count;

@@ -52,6 +52,7 @@ void domain_close(struct domain *d)
 		return;
 	sd_event_source_unref(d->spd_source);
 	sd_event_source_unref(d->sad_source);
+	sd_event_source_disable_unref(d->holder_source);
 	spd_close(d->spd);
 	sad_close(d->sad);
 	sockets_close(d->sockets);

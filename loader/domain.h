@@ -17,7 +17,9 @@ struct domain {
 	struct sockets *sockets;
 	sd_event_source *spd_source;
 	sd_event_source *sad_source;
+	sd_event_source *holder_source; /* the process that keeps it in use; refresh.h's */
 	void *owner; /* for who handles its sources */
+	bool behind; /* see behind.h */
 	bool used; /* found in use by domains_refresh() */
 	struct domain *next;
 };

@@ -25,7 +25,7 @@ static struct domain *known(const struct domains *d, __u64 netns)
 	return NULL;
 }
 
-static int open_one(struct domains *d, int fd, __u64 netns)
+static int open_one(struct domains *d, int fd, __u64 netns, pid_t holder)
 {
 	struct domain *domain;
 	int err = domain_open(&domain, fd, netns, d->table);
@@ -42,6 +42,7 @@ static int open_one(struct domains *d, int fd, __u64 netns)
 	domain->used = true;
 	domain->next = d->first;
 	d->first = domain;
+	d->held(d->context, domain, holder);
 	return 0;
 }
 
@@ -65,13 +66,13 @@ static int open_own(struct domains *d)
 	if (fd < 0)
 		return -errno;
 	err = netns_own(&netns);
-	return err ? err : open_one(d, fd, netns);
+	return err ? err : open_one(d, fd, netns, 0);
 }
 
-static int open_new(void *context, int fd, __u64 netns)
+static int open_new(void *context, int fd, __u64 netns, pid_t holder)
 {
 	struct domains *d = context;
-	int err = known(d, netns) ? 0 : open_one(d, fd, netns);
+	int err = known(d, netns) ? 0 : open_one(d, fd, netns, holder);
 
 	if (err)
 		say_failed(d, err);
@@ -107,18 +108,20 @@ static void note_missing(struct domains *d, __u64 netns)
 	domain->netns = netns;
 	domain->next = d->first;
 	d->first = domain;
+	d->held(d->context, domain, HOLDER_UNKNOWN);
 }
 
 struct domain *domains_find(struct domains *d, __u64 netns)
 {
 	struct domain *domain = known(d, netns);
 	_cleanup_close_ int fd = -1;
+	pid_t holder;
 	int err;
 
 	if (domain)
 		return domain->spd ? domain : NULL;
-	fd = netns_find(d->cli->bpffs, netns);
-	err = fd < 0 ? fd : open_one(d, fd, netns);
+	fd = netns_find(d->cli->bpffs, netns, &holder);
+	err = fd < 0 ? fd : open_one(d, fd, netns, holder);
 	if (!err)
 		return d->first;
 	if (err != -ENOENT)
@@ -127,15 +130,17 @@ struct domain *domains_find(struct domains *d, __u64 netns)
 	return NULL;
 }
 
-static int note_used(void *context, int fd, __u64 netns)
+static int note_used(void *context, int fd, __u64 netns, pid_t holder)
 {
 	struct domains *d = context;
 	struct domain *domain = known(d, netns);
 
-	if (domain && domain->spd)
+	if (domain && domain->spd) {
 		domain->used = true;
-	else if (!domain)
-		open_new(d, fd, netns);
+		d->held(d->context, domain, holder);
+	} else if (!domain) {
+		open_new(d, fd, netns, holder);
+	}
 	return 0;
 }
 

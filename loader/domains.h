@@ -4,14 +4,23 @@
 #define CLATCH_DOMAINS_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 #include "cli.h"
 #include "domain.h"
+
+#define HOLDER_UNKNOWN -1
 
 struct domains {
 	const struct cli *cli;
 	const struct sa_table *table;
 	/* Called for each new one, to add its sockets to an event loop. 0 or -errno. */
 	int (*added)(void *context, struct domain *domain);
+	/*
+	 * Called for each whenever it was found in use: @holder is the guarded thread that it was
+	 * found with, 0 = it has a name or is our own; HOLDER_UNKNOWN: it could not be found, and is
+	 * not looked for again before a refresh.
+	 */
+	void (*held)(void *context, struct domain *domain, pid_t holder);
 	void *context;
 	struct domain *first;
 	bool full_said; /* that the SA table has no room */

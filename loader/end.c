@@ -77,7 +77,7 @@ static int open_inside(void *context)
 
 static void reach(const char *bpffs, struct place *place)
 {
-	_cleanup_close_ int fd = netns_find(bpffs, place->netns);
+	_cleanup_close_ int fd = netns_find(bpffs, place->netns, NULL);
 
 	if (fd < 0)
 		place->error = fd == -ENOENT ? -ENONET : fd;

@@ -35,7 +35,7 @@ static int print_event(void *context, void *data, size_t size)
 	struct events *e = context;
 
 	if (size < sizeof(struct clatch_event))
-		return 0;
+		return 0; /* is only to wake us up: ids_note_use() */
 	if (e->watch.visit)
 		e->watch.visit(e->watch.context, data);
 	if (((const struct clatch_event *)data)->type == CLATCH_EV_ASKED)

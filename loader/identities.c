@@ -13,7 +13,6 @@
 #include "netns.h"
 #include "pins.h"
 
-#define SECOND_US 1000000ULL
 #define RECEIVES 16 /* of what sad_receive() takes at once: then the SAs come too fast */
 
 struct identities {
@@ -22,13 +21,13 @@ struct identities {
 	struct identities_owner owner;
 	__u64 netns; /* our own: the IKE daemon's */
 	int id_map;
+	int used; /* clatch_ids_used */
 	struct ids *ids;
 	int latches;
 	int more;
 	bool checked; /* the table, at first, against the numbers that are in use */
 	struct ike *ike; /* NULL = none */
 	__u32 generation; /* of what is told, as far as we know */
-	sd_event_source *second;
 };
 
 static bool has_more(const struct sad *sad)
@@ -47,7 +46,7 @@ static struct sad *own_sad(void *context)
 
 	if (!domain)
 		return NULL;
-	for (int n = 0; has_more(domain->sad); n++) {
+	for (int n = 0; has_more(domain->sad) || sad_is_stale(domain->sad); n++) {
 		if (n == RECEIVES)
 			return NULL;
 		err = sad_receive(domain->sad);
@@ -129,20 +128,19 @@ static void begin_anew(struct identities *i)
 		ike_begin_anew(i->ike, ids);
 }
 
-static int on_second(sd_event_source *source, uint64_t usec, void *context)
+void identities_look(struct identities *i)
 {
-	struct identities *i = context;
+	const __u32 zero = 0, none = 0;
 	unsigned int highest = 0;
 
-	(void)usec;
+	bpf_map_update_elem(i->used, &zero, &none,
+			    BPF_ANY); /* first: what comes later is told anew */
 	if (!i->checked)
 		(void)ids_in_use(i->domains->table->sas, i->latches, i->more, &highest);
 	if (ids_check(i->ids, highest) == -EUCLEAN)
 		begin_anew(i);
 	i->checked = true;
 	look_for_told(i);
-	sd_event_source_set_time_relative(source, SECOND_US);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
 static int open_parts(struct identities *i, sd_event *loop, const char *vici)
@@ -155,6 +153,9 @@ static int open_parts(struct identities *i, sd_event *loop, const char *vici)
 	i->id_map = pins_map(i->cli, "clatch_ids");
 	if (i->id_map < 0)
 		return i->id_map;
+	i->used = pins_map(i->cli, "clatch_ids_used");
+	if (i->used < 0)
+		return i->used;
 	i->latches = pins_map(i->cli, "clatch_latches");
 	if (i->latches < 0)
 		return i->latches;
@@ -165,12 +166,9 @@ static int open_parts(struct identities *i, sd_event *loop, const char *vici)
 	if (!i->ids)
 		return -ENOMEM;
 	err = sa_table_generation(i->domains->table, &i->generation);
-	if (!err)
-		err = sd_event_add_time_relative(loop, &i->second, CLOCK_MONOTONIC, 0, 0, on_second,
-						 i);
-	if (err >= 0 && vici)
+	if (!err && vici)
 		err = ike_open(&i->ike, i->cli, loop, vici, i->ids, &owner);
-	return err < 0 ? err : 0;
+	return err;
 }
 
 int identities_open(struct identities **out, const struct cli *cli, sd_event *loop,
@@ -184,7 +182,7 @@ int identities_open(struct identities **out, const struct cli *cli, sd_event *lo
 	i->cli = cli;
 	i->domains = domains;
 	i->owner = *owner;
-	i->id_map = i->latches = i->more = -1;
+	i->id_map = i->used = i->latches = i->more = -1;
 	err = open_parts(i, loop, vici);
 	if (err) {
 		identities_close(i);
@@ -199,9 +197,9 @@ void identities_close(struct identities *i)
 	if (!i)
 		return;
 	ike_close(i->ike);
-	sd_event_source_unref(i->second);
 	ids_free(i->ids);
 	cleanup_close(&i->id_map);
+	cleanup_close(&i->used);
 	cleanup_close(&i->latches);
 	cleanup_close(&i->more);
 	free(i);

@@ -260,6 +260,19 @@ static int visit_raw(void *context, const void *key, const void *value)
 	return latch->id ? w->visit(w->context, key, latch) : 0; /* 0: just being made */
 }
 
+int latches_walk_begin(const struct latches *l, struct map_walk **walk)
+{
+	return map_walk_begin(walk, l->latches, sizeof(struct clatch_tuple),
+			      sizeof(struct clatch_latch));
+}
+
+int latches_walk_step(struct map_walk *walk, latch_walk_visit *visitor, void *context, bool *more)
+{
+	struct raw_walk w = { visitor, context };
+
+	return map_walk_step(walk, visit_raw, &w, more);
+}
+
 int latches_walk(const struct latches *l, latch_walk_visit *visitor, void *context)
 {
 	struct raw_walk w = { visitor, context };

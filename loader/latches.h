@@ -8,6 +8,7 @@
 #include <clatch/rule.h>
 #include "cli.h"
 #include "filter.h"
+#include "map.h"
 #include "ids.h"
 #include "progress.h"
 
@@ -83,6 +84,10 @@ int latches_each(struct latches *l, const struct filter *filter, latch_visit *vi
 typedef int latch_walk_visit(void *context, const struct clatch_tuple *tuple,
 			     const struct clatch_latch *latch);
 int latches_walk(const struct latches *l, latch_walk_visit *visit, void *context);
+
+/* The same a batch at a time: see map.h. */
+int latches_walk_begin(const struct latches *l, struct map_walk **walk);
+int latches_walk_step(struct map_walk *walk, latch_walk_visit *visit, void *context, bool *more);
 
 /* The certificate of identity @number.  0; -ENOENT none is known. */
 int latches_certificate(const struct latches *l, __u32 number, struct clatch_certificate *c);

@@ -4,12 +4,11 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <stdbool.h>
-
-#include "cleanup.h"
+#include <stdlib.h>
 
 #define FIRST_BATCH 1024
 
-struct batch {
+struct map_walk {
 	int fd;
 	size_t key_size;
 	size_t value_size;
@@ -20,77 +19,105 @@ struct batch {
 	bool started;
 };
 
-static int batch_room(struct batch *b, __u32 room)
+static int batch_room(struct map_walk *w, __u32 room)
 {
-	char *keys = reallocarray(b->keys, room, b->key_size);
+	char *keys = reallocarray(w->keys, room, w->key_size);
 	char *values;
 
 	if (!keys)
 		return -ENOMEM;
-	b->keys = keys;
-	values = reallocarray(b->values, room, b->value_size);
+	w->keys = keys;
+	values = reallocarray(w->values, room, w->value_size);
 	if (!values)
 		return -ENOMEM;
-	b->values = values;
-	b->room = room;
+	w->values = values;
+	w->room = room;
 	return 0;
 }
 
-static void batch_end(struct batch *b)
-{
-	free(b->keys);
-	free(b->values);
-}
-
-/* The next entries into b->keys and b->values: 0, or -ENOENT with the last ones. */
-static int batch_read(struct batch *b, __u32 *count)
+/* The next entries into w->keys and w->values: 0, or -ENOENT with the last ones. */
+static int batch_read(struct map_walk *w, __u32 *count)
 {
 	__u64 next = 0;
 	int err;
 
 	for (;;) {
-		*count = b->room;
-		err = bpf_map_lookup_batch(b->fd, b->started ? &b->position : NULL, &next, b->keys,
-					   b->values, count, NULL);
+		*count = w->room;
+		err = bpf_map_lookup_batch(w->fd, w->started ? &w->position : NULL, &next, w->keys,
+					   w->values, count, NULL);
 		if (err != -ENOSPC)
 			break;
-		err = batch_room(b, 2 * b->room); /* one hash bucket has more than we have room */
+		err = batch_room(w, 2 * w->room); /* one hash bucket has more than we have room */
 		if (err)
 			return err;
 	}
-	b->position = next;
-	b->started = true;
+	w->position = next;
+	w->started = true;
 	return err;
 }
 
-static int batch_visit(const struct batch *b, __u32 count, map_visit *visit, void *context)
+static int batch_visit(const struct map_walk *w, __u32 count, map_visit *visit, void *context)
 {
 	int ret = 0;
 
 	for (__u32 i = 0; i < count && !ret; i++)
-		ret = visit(context, b->keys + i * b->key_size, b->values + i * b->value_size);
+		ret = visit(context, w->keys + i * w->key_size, w->values + i * w->value_size);
 	return ret;
+}
+
+int map_walk_begin(struct map_walk **walk, int fd, size_t key_size, size_t value_size)
+{
+	struct map_walk *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	w->fd = fd;
+	w->key_size = key_size;
+	w->value_size = value_size;
+	err = batch_room(w, FIRST_BATCH);
+	if (err) {
+		map_walk_end(w);
+		return err;
+	}
+	*walk = w;
+	return 0;
+}
+
+int map_walk_step(struct map_walk *w, map_visit *visit, void *context, bool *more)
+{
+	__u32 count;
+	int err = batch_read(w, &count);
+
+	*more = !err;
+	if (err && err != -ENOENT)
+		return err;
+	return batch_visit(w, count, visit, context);
+}
+
+void map_walk_end(struct map_walk *w)
+{
+	if (!w)
+		return;
+	free(w->keys);
+	free(w->values);
+	free(w);
+}
+
+static void cleanup_walk(struct map_walk **walk)
+{
+	map_walk_end(*walk);
 }
 
 int map_each(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context)
 {
-	__attribute__((cleanup(batch_end))) struct batch b = {
-		.fd = fd,
-		.key_size = key_size,
-		.value_size = value_size,
-	};
-	int err = batch_room(&b, FIRST_BATCH), ret;
-	__u32 count;
+	__attribute__((cleanup(cleanup_walk))) struct map_walk *walk = NULL;
+	int err = map_walk_begin(&walk, fd, key_size, value_size);
+	bool more = true;
 
-	while (!err) {
-		err = batch_read(&b, &count);
-		if (err && err != -ENOENT)
-			return err;
-		ret = batch_visit(&b, count, visit, context);
-		if (ret)
-			return ret;
-	}
-	return err == -ENOENT ? 0 : err;
+	while (!err && more)
+		err = map_walk_step(walk, visit, context, &more);
+	return err;
 }
 
 int map_id(int fd, __u32 *id)

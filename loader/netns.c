@@ -109,7 +109,7 @@ static int note_seen(struct walk *w, const struct stat *st)
 }
 
 /* One that cannot be entered is passed over.  0, -ENOMEM, or what the visit returned. */
-static int visit_path(struct walk *w, const char *path)
+static int visit_path(struct walk *w, const char *path, pid_t holder)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
@@ -127,7 +127,7 @@ static int visit_path(struct walk *w, const char *path)
 		return -ENOMEM;
 	if (netns_inside(fd, own_cookie, &cookie))
 		return 0;
-	return w->visit(w->context, fd, cookie);
+	return w->visit(w->context, fd, cookie, holder);
 }
 
 /*
@@ -148,7 +148,7 @@ static int visit_threads(struct walk *w, const char *cgroup)
 		if (sscanf(line, "%u", &id) != 1 || !id)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%u/ns/net", id);
-		ret = visit_path(w, path);
+		ret = visit_path(w, path, id);
 	}
 	if (threads)
 		fclose(threads);
@@ -195,7 +195,7 @@ static int visit_named(struct walk *w)
 
 	while (names && !ret && (name = readdir(names)))
 		if (name->d_name[0] != '.' && !pins_path(path, NAMED, "%s", name->d_name))
-			ret = visit_path(w, path);
+			ret = visit_path(w, path, 0);
 	return ret;
 }
 
@@ -205,7 +205,7 @@ int netns_each(const char *bpffs, netns_visit *visit, void *context)
 		.visit = visit,
 		.context = context,
 	};
-	int ret = visit_path(&w, OWN);
+	int ret = visit_path(&w, OWN, 0);
 
 	if (!ret && !w.count)
 		return -ENOENT; /* no /proc */
@@ -217,25 +217,29 @@ int netns_each(const char *bpffs, netns_visit *visit, void *context)
 struct wanted {
 	__u64 cookie;
 	int fd;
+	pid_t holder;
 };
 
 /* 1 ends the walk. */
-static int take_wanted(void *context, int fd, __u64 cookie)
+static int take_wanted(void *context, int fd, __u64 cookie, pid_t holder)
 {
 	struct wanted *w = context;
 
 	if (cookie != w->cookie)
 		return 0;
 	w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	w->holder = holder;
 	return w->fd < 0 ? -errno : 1;
 }
 
-int netns_find(const char *bpffs, __u64 cookie)
+int netns_find(const char *bpffs, __u64 cookie, pid_t *holder)
 {
 	struct wanted w = { .cookie = cookie, .fd = -1 };
 	int ret = netns_each(bpffs, take_wanted, &w);
 
 	if (ret < 0)
 		return ret;
+	if (holder)
+		*holder = w.holder;
 	return ret ? w.fd : -ENOENT;
 }

@@ -102,6 +102,7 @@ static int set_sizes(struct bpf_object *object, const void *context)
 		{ "clatch_latches", meta->max_latches },
 		{ "clatch_more", few },
 		{ "clatch_asked", few },
+		{ "clatch_endings", few },
 		{ "clatch_fast", meta->max_latches + 1 }, /* 0 is no slot */
 		{ "clatch_fast_free", meta->max_latches },
 	};

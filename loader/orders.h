@@ -16,13 +16,14 @@ struct orders {
 	const struct cli *cli;
 	int control; /* the program that carries them out */
 	long given;
+	int error;
 	size_t count; /* of those that wait */
 	struct clatch_order items[ORDERS_AT_ONCE];
 };
 
 /* Carried out soon, at the latest by orders_finish(). */
 void orders_give(struct orders *orders, const struct clatch_order *order);
-/* What cannot be carried out is warned of. */
-void orders_finish(struct orders *orders);
+/* What cannot be carried out is warned of.  0, or -errno of any since it was called last. */
+int orders_finish(struct orders *orders);
 
 #endif

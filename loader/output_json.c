@@ -200,14 +200,14 @@ void json_latch(struct output *o, const struct latch_view *view, const struct la
 	put_bool(object, "demanded", l->flags & CLATCH_DEMANDED);
 	put_bool(object, "forwarded", l->flags & CLATCH_FORWARDED);
 	put_string(object, "rule", view->rule[0] ? view->rule : NULL);
-	put_known(object, "listener", tuple_is_listener(&view->tuple) ? 0 : l->listener);
+	put_known(object, "listener", tuple_is_listener(&view->tuple) ? 0 : l->listener.id);
 	put_side(object, "in", o, &view->in, proof);
 	put_side(object, "out", o, &view->out, proof);
 	put_string(object, "local_id", view->local_id);
 	put_string(object, "peer_id", view->peer_id);
 	put_times(object, l, o->utc_offset);
 	if (tuple_is_listener(&view->tuple))
-		put_number(object, "sockets", l->sockets);
+		put_number(object, "sockets", l->listener.sockets);
 	if (proof)
 		put_more(object, view, proof);
 	put_end(object);

@@ -149,8 +149,8 @@ static void text_connection(struct output *o, const struct latch_view *view,
 	unsigned int sides =
 		(l->flags & CLATCH_POLICED_IN ? 1 : 0) | (l->flags & CLATCH_POLICED_OUT ? 2 : 0);
 
-	if (l->listener)
-		text_number(o, "listener:", l->listener);
+	if (l->listener.id)
+		text_number(o, "listener:", l->listener.id);
 	text_line(o, "adopted:", yes_no(l->flags & CLATCH_ADOPTED));
 	text_line(o, "demanded:", yes_no(l->flags & CLATCH_DEMANDED));
 	if (l->flags & CLATCH_FORWARDED)
@@ -172,7 +172,7 @@ void text_latch(struct output *o, const struct latch_view *view, const struct la
 	putc('\n', o->file);
 	text_who(o, view);
 	if (tuple_is_listener(&view->tuple))
-		text_number(o, "sockets:", l->sockets);
+		text_number(o, "sockets:", l->listener.sockets);
 	else
 		text_connection(o, view, proof);
 }

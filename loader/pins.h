@@ -36,6 +36,12 @@ bool pins_any(const char *dir);
 /* A pinned map's file descriptor, or -errno. */
 int pins_map(const struct cli *cli, const char *name);
 
+/*
+ * Lets a `run` that sleeps know that something has changed of which it keeps a copy.  Where that
+ * fails, it sees it when it wakes up for something else (look.h).
+ */
+void pins_tell(const struct cli *cli);
+
 /* A pinned program's file descriptor, or -errno. */
 int pins_program(const char *dir, const char *name);
 

@@ -17,6 +17,7 @@ struct class
 	struct link by_content;
 	struct link by_pair;
 	struct link by_reqid;
+	struct member *last; /* that came; those before it follow */
 	struct sa_class sa;
 };
 
@@ -24,6 +25,8 @@ struct member {
 	struct link by_key;
 	struct clatch_sa_key key;
 	struct class *class;
+	struct member *older; /* in its class */
+	struct member *newer;
 	__u64 round;
 	__u64 born;
 	__u64 came_us; /* CLOCK_MONOTONIC */
@@ -39,19 +42,6 @@ struct sa_set {
 	__u64 last_born;
 	enum news news; /* since sa_set_begin() */
 };
-
-static __u64 mix(__u64 hash, const void *data, size_t size)
-{
-	const char *bytes = data;
-	__u64 word;
-
-	for (; size; size -= sizeof(word), bytes += sizeof(word)) {
-		memcpy(&word, bytes, sizeof(word));
-		hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-		hash ^= hash >> 32;
-	}
-	return hash;
-}
 
 void sa_set_free(struct sa_set *set)
 {
@@ -93,12 +83,12 @@ struct sa_set *sa_set_new(void)
 static __u64 hash_pair(const struct sa_set *set, const struct clatch_addr *src,
 		       const struct clatch_addr *dst)
 {
-	return mix(mix(set->seed, src, sizeof(*src)), dst, sizeof(*dst));
+	return chains_hash(chains_hash(set->seed, src, sizeof(*src)), dst, sizeof(*dst));
 }
 
 static __u64 hash_reqid(__u64 pair, __u64 reqid)
 {
-	return mix(pair, &reqid, sizeof(reqid));
+	return chains_hash(pair, &reqid, sizeof(reqid));
 }
 
 _Static_assert(sizeof(struct clatch_sa_key) % 8 == 0 && sizeof(struct clatch_sa) % 8 == 0 &&
@@ -125,9 +115,10 @@ static void normalise(struct sa_class *to, const struct sa_class *from)
 static __u64 hash_content(const struct sa_set *set, const struct sa_class *sa)
 {
 	const __u32 marks[] = { sa->mark, sa->mark_mask };
-	__u64 hash = mix(set->seed, &sa->sa, sizeof(sa->sa));
+	__u64 hash = chains_hash(set->seed, &sa->sa, sizeof(sa->sa));
 
-	return mix(mix(hash, &sa->selector, sizeof(sa->selector)), marks, sizeof(marks));
+	return chains_hash(chains_hash(hash, &sa->selector, sizeof(sa->selector)), marks,
+			   sizeof(marks));
 }
 
 /* Is the class @sa, but for the SPI, what @normal is? */
@@ -185,6 +176,63 @@ static enum news news_of(struct sa_set *set, const struct class *class)
 	return news;
 }
 
+/* Is there a class that is the same but of other ends?  Where there are too many, maybe. */
+static bool has_rival(const struct sa_set *set, const struct class *class)
+{
+	struct link *link = chains_at(&set->tables[BY_REQID], class->by_reqid.hash);
+
+	for (int i = 0; link && i < MAX_COMPARED; i++, link = link->next) {
+		const struct class *other = ENTRY(link, struct class, by_reqid);
+
+		if (clatch_who_differs(class->sa.sa.who, other->sa.sa.who) && is_twin(class, other))
+			return true;
+	}
+	return link;
+}
+
+/*
+ * Another SA of the class is the newest: of two rivals' classes this tells which the kernel uses, and
+ * so is news.  Else it is but a rekey.
+ */
+static enum news date_class(struct sa_set *set, struct class *class)
+{
+	__u64 before = class->sa.newest;
+
+	class->sa.newest = class->last->born;
+	class->sa.sa.spi = class->last->key.spi;
+	if (!before || before == class->sa.newest || !has_rival(set, class))
+		return NO_NEWS;
+	set->news = NEWS;
+	return NEWS;
+}
+
+/* As a rule it is the newest. */
+static void into_class(struct class *class, struct member *m)
+{
+	struct member **at = &class->last, *newer = NULL;
+
+	while (*at && (*at)->born > m->born) {
+		newer = *at;
+		at = &newer->older;
+	}
+	m->older = *at;
+	m->newer = newer;
+	if (m->older)
+		m->older->newer = m;
+	*at = m;
+	m->class = class;
+}
+
+static void out_of_class(struct member *m)
+{
+	if (m->older)
+		m->older->newer = m->newer;
+	if (m->newer)
+		m->newer->older = m->older;
+	else
+		m->class->last = m->older;
+}
+
 static struct class *add_class(struct sa_set *set, const struct sa_class *normal, __u64 hash)
 {
 	__u64 pair = hash_pair(set, &normal->sa.src, &normal->sa.dst);
@@ -193,19 +241,20 @@ static struct class *add_class(struct sa_set *set, const struct sa_class *normal
 	if (!class)
 		return NULL;
 	class->sa = *normal;
+	class->last = NULL;
 	chains_insert(&set->tables[BY_CONTENT], &class->by_content, hash);
 	chains_insert(&set->tables[BY_PAIR], &class->by_pair, pair);
 	chains_insert(&set->tables[BY_REQID], &class->by_reqid, hash_reqid(pair, normal->sa.reqid));
 	return class;
 }
 
-/* One SA less in it: news if it has gone. */
+/* One SA less in it, which was taken out: news if it has gone. */
 static enum news leave_class(struct sa_set *set, struct class *class)
 {
 	enum news news;
 
 	if (--class->sa.count)
-		return NO_NEWS;
+		return date_class(set, class);
 	news = news_of(set, class);
 	chains_take_out(&set->tables[BY_CONTENT], &class->by_content);
 	chains_take_out(&set->tables[BY_PAIR], &class->by_pair);
@@ -259,10 +308,10 @@ static int join_class(struct sa_set *set, struct member *m, const struct sa_clas
 		news = news_of(set, class);
 	}
 	class->sa.count++;
-	class->sa.sa.spi = m->key.spi;
-	if (class->sa.newest < m->born)
-		class->sa.newest = m->born;
-	m->class = class;
+	if (before)
+		out_of_class(m);
+	into_class(class, m);
+	news = news_more(news, date_class(set, class));
 	return before ? news_more(news, leave_class(set, before)) : (int)news;
 }
 
@@ -276,7 +325,7 @@ static __u64 now_us(void)
 
 int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct sa_class *sa)
 {
-	__u64 hash = mix(set->seed, key, sizeof(*key));
+	__u64 hash = chains_hash(set->seed, key, sizeof(*key));
 	struct member *m = find_member(set, key, hash);
 	struct sa_class normal;
 	int ret;
@@ -302,7 +351,7 @@ int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct
 int sa_set_tell(struct sa_set *set, const struct clatch_sa_key *key, __u32 tag,
 		struct clatch_who who)
 {
-	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct member *m = find_member(set, key, chains_hash(set->seed, key, sizeof(*key)));
 	struct sa_class normal;
 	struct class *before;
 	int news;
@@ -318,43 +367,45 @@ int sa_set_tell(struct sa_set *set, const struct clatch_sa_key *key, __u32 tag,
 
 static enum news remove_member(struct sa_set *set, struct member *m)
 {
-	enum news news = leave_class(set, m->class);
+	enum news news;
 
+	out_of_class(m);
+	news = leave_class(set, m->class);
 	drop_member(set, m);
 	return news;
 }
 
 enum news sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key)
 {
-	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct member *m = find_member(set, key, chains_hash(set->seed, key, sizeof(*key)));
 
 	return m ? remove_member(set, m) : NO_NEWS;
 }
 
 const struct sa_class *sa_set_find(const struct sa_set *set, const struct clatch_sa_key *key)
 {
-	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct member *m = find_member(set, key, chains_hash(set->seed, key, sizeof(*key)));
 
 	return m ? &m->class->sa : NULL;
 }
 
 __u64 sa_set_born(const struct sa_set *set, const struct clatch_sa_key *key)
 {
-	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct member *m = find_member(set, key, chains_hash(set->seed, key, sizeof(*key)));
 
 	return m ? m->born : 0;
 }
 
 __u32 sa_set_key_tag(const struct sa_set *set, const struct clatch_sa_key *key)
 {
-	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct member *m = find_member(set, key, chains_hash(set->seed, key, sizeof(*key)));
 
 	return m ? m->key_tag : 0;
 }
 
 __u64 sa_set_age_us(const struct sa_set *set, const struct clatch_sa_key *key)
 {
-	struct member *m = find_member(set, key, mix(set->seed, key, sizeof(*key)));
+	struct member *m = find_member(set, key, chains_hash(set->seed, key, sizeof(*key)));
 
 	return m ? now_us() - m->came_us : 0;
 }

@@ -14,12 +14,12 @@
 
 /* What SAs of a class have in common. */
 struct sa_class {
-	struct clatch_sa sa; /* spi: of the one that came last */
+	struct clatch_sa sa; /* spi: of the newest */
 	struct xfrm_selector selector; /* prefix lengths 0 = wide; padding and user are zero */
 	__u32 mark;
 	__u32 mark_mask;
 	size_t count; /* SAs in it */
-	__u64 newest; /* when the last of them came: sa_set_born() */
+	__u64 newest; /* when the last that is there came: sa_set_born() */
 };
 
 struct sa_set;
@@ -28,8 +28,9 @@ struct sa_set *sa_set_new(void); /* NULL = no memory */
 void sa_set_free(struct sa_set *set);
 
 /*
- * An SA was added or changed, or has gone.  NEWS: a class has come or gone, NEWS_OF_REKEY: one of
- * unknown ends, beside one that is the same in all else; or NO_NEWS, or -ENOMEM.
+ * An SA was added or changed, or has gone.  NEWS: a class has come or gone, or another SA is the newest
+ * of one that is the same as another peer's.  NEWS_OF_REKEY: a class of unknown ends, beside one that is
+ * the same in all else.  Or NO_NEWS, or -ENOMEM.
  */
 int sa_set_put(struct sa_set *set, const struct clatch_sa_key *key, const struct sa_class *sa);
 enum news sa_set_remove(struct sa_set *set, const struct clatch_sa_key *key);

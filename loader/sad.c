@@ -44,6 +44,7 @@ struct sad {
 	struct clatch_sa_key gone[GONE]; /* SPIs that were used, the last ones */
 	size_t gone_next;
 	enum news news; /* that nobody was told of yet */
+	bool stale; /* only a dump can tell what the SAD has become */
 };
 
 static void cleanup_socket(struct mnl_socket **socket)
@@ -294,12 +295,18 @@ static int note_known(void *context, const void *key, const void *value)
 	return 0;
 }
 
+/* That the table is full is the least: what is missing there is known here. */
+static void note_error(int *error, int err)
+{
+	if (err && (!*error || *error == -ENOSPC))
+		*error = err;
+}
+
 static int note_dumped(const struct nlmsghdr *message, void *context)
 {
 	struct fill *f = context;
 	struct sad_change c;
 	struct known *k = NULL;
-	int err;
 
 	if (sad_message(&c, message, f->sad->netns) || c.kind != SAD_SET)
 		return MNL_CB_OK;
@@ -307,9 +314,7 @@ static int note_dumped(const struct nlmsghdr *message, void *context)
 		k = bsearch(&c.key, f->known, f->count, sizeof(*k), compare);
 	if (k)
 		k->alive = true;
-	err = set_entry(f->sad, &c);
-	if (err)
-		f->error = err;
+	note_error(&f->error, set_entry(f->sad, &c));
 	return MNL_CB_OK;
 }
 
@@ -387,6 +392,7 @@ int sad_fill(struct sad *sad)
 	int err = map_each(sad->table.sas, sizeof(struct clatch_sa_key), sizeof(struct clatch_sa),
 			   note_known, &f);
 
+	sad->stale = true;
 	if (err)
 		return err;
 	if (f.count)
@@ -399,16 +405,16 @@ int sad_fill(struct sad *sad)
 	}
 	if (err)
 		return err == -EINTR ? -EAGAIN : err;
-	err = remove_stale(&f);
+	note_error(&f.error, remove_stale(&f));
 	note_news(sad, sa_set_end(sad->set));
-	return err ? err : f.error;
+	sad->stale = f.error && f.error != -ENOSPC;
+	return f.error;
 }
 
-/* What messages came to, beside the changes made. */
-struct outcome {
-	bool refill; /* only a dump can tell what the SAD has become */
-	int error; /* of the table */
-};
+bool sad_is_stale(const struct sad *sad)
+{
+	return sad->stale;
+}
 
 static int apply(struct sad *sad, struct sad_change *c)
 {
@@ -422,33 +428,33 @@ static int apply(struct sad *sad, struct sad_change *c)
 	}
 }
 
-static void apply_all(struct sad *sad, const void *buffer, int length, struct outcome *o)
+static void apply_all(struct sad *sad, const void *buffer, int length, int *error)
 {
 	const struct nlmsghdr *message = buffer;
 	struct sad_change c;
 	int err;
 
-	for (; !o->refill && mnl_nlmsg_ok(message, length);
+	for (; !sad->stale && mnl_nlmsg_ok(message, length);
 	     message = mnl_nlmsg_next(message, &length)) {
 		if (sad_message(&c, message, sad->netns) || c.kind == SAD_REFILL) {
-			o->refill = true;
+			sad->stale = true;
 			continue;
 		}
 		err = apply(sad, &c);
-		if (err)
-			o->error = err;
+		note_error(error, err);
+		sad->stale |= err && err != -ENOSPC;
 	}
 }
 
 /* One datagram: 0; -EAGAIN there is none; -errno of the socket. */
-static int receive_one(struct sad *sad, char *buffer, struct outcome *o)
+static int receive_one(struct sad *sad, char *buffer, int *error)
 {
 	ssize_t length = mnl_socket_recvfrom(sad->socket, buffer, MESSAGE_ROOM);
 
 	if (length >= 0)
-		apply_all(sad, buffer, length, o);
+		apply_all(sad, buffer, length, error);
 	else if (errno == ENOBUFS || errno == ENOSPC)
-		o->refill = true; /* messages were lost, or one did not fit */
+		sad->stale = true; /* messages were lost, or one did not fit */
 	else if (errno != EINTR)
 		return -errno;
 	return 0;
@@ -461,16 +467,15 @@ static int receive_one(struct sad *sad, char *buffer, struct outcome *o)
 int sad_receive(struct sad *sad)
 {
 	_cleanup_free_ char *buffer = malloc(MESSAGE_ROOM);
-	struct outcome o = {};
-	int err = 0;
+	int err = 0, error = 0; /* of the table */
 
 	if (!buffer)
 		return -ENOMEM;
-	for (int i = 0; (i < MESSAGES_AT_ONCE || o.refill) && !err; i++)
-		err = receive_one(sad, buffer, &o);
+	for (int i = 0; (i < MESSAGES_AT_ONCE || sad->stale) && !err; i++)
+		err = receive_one(sad, buffer, &error);
 	if (err && err != -EAGAIN)
 		return err;
-	if (o.refill)
-		o.error = sad_fill(sad);
-	return o.error ? o.error : (int)sad_news(sad);
+	if (sad->stale)
+		error = sad_fill(sad);
+	return error ? error : (int)sad_news(sad);
 }

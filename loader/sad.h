@@ -31,6 +31,8 @@ int sad_fill(struct sad *sad);
  */
 int sad_fd(const struct sad *sad);
 int sad_receive(struct sad *sad);
+/* An error has left it incomplete: the next sad_receive() reads it anew. */
+bool sad_is_stale(const struct sad *sad);
 /* What sad_receive() would return, did it find nothing: from what was told or recalled since. */
 enum news sad_news(struct sad *sad);
 

@@ -425,12 +425,11 @@ int spd_receive(struct spd *spd)
 {
 	int ret = drain(spd);
 
-	if (ret <= 0)
+	if (ret > 0)
+		ret = read_until_quiet(spd);
+	if (ret < 0)
 		return ret;
-	ret = read_until_quiet(spd);
-	if (ret)
-		return ret;
-	ret = spd->news;
+	ret = spd->news; /* an error may have kept it from being told before */
 	spd->news = NO_NEWS;
 	return ret;
 }

@@ -81,6 +81,7 @@ static int attach(const struct cli *cli, const struct wanted *wanted)
 		status = load_gateway(cli, mask);
 	if (!status)
 		status = targets_attach(cli, &targets);
+	pins_tell(cli);
 	if (!status && gateway)
 		warn_of_half(cli);
 	targets_free(&targets);

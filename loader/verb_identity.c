@@ -156,8 +156,10 @@ static int number_of(const struct cli *cli, struct tables *t, const char *text, 
 
 	if (ret == -ENOSPC)
 		return cli_fail(cli, "Couldn't note '%s': the identity table is full", text);
-	if (ret == -EUCLEAN)
+	if (ret == -EUCLEAN) {
+		pins_tell(cli); /* if `run` did not know */
 		return cli_fail(cli, "Couldn't note '%s': the identity table is damaged", text);
+	}
 	if (ret < 0)
 		return cli_fail(cli, "Couldn't note '%s': %s", text, strerror(-ret));
 	*number = ret;
@@ -223,6 +225,7 @@ static int add(const struct cli *cli, const void *context)
 		err = sa_table_tell(&t.sas, &key, sa.key_tag, who, 0);
 	if (err)
 		return fail(cli, w, err);
+	pins_tell(cli);
 	kick(cli, key.netns);
 	return EXIT_DONE;
 }
@@ -243,6 +246,7 @@ static int del(const struct cli *cli, const void *context)
 	err = netns_own(&key.netns);
 	if (!err)
 		err = sa_table_forget(&t.sas, &key);
+	pins_tell(cli);
 	return err ? fail(cli, w, err) : EXIT_DONE;
 }
 

@@ -48,6 +48,7 @@ static int replace(const struct cli *cli, const struct policy *policy)
 	err = rules_replace(cli, policy);
 	if (err)
 		return rules_fail(cli, err);
+	pins_tell(cli);
 	warn_of_settings(cli, &meta, policy);
 	return EXIT_DONE;
 }

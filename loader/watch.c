@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "behind.h"
 #include "cleanup.h"
 #include "control.h"
 #include "domains.h"
@@ -18,14 +19,16 @@
 #include "judge.h"
 #include "kick.h"
 #include "latches.h"
+#include "look.h"
 #include "orders.h"
 #include "pins.h"
+#include "refresh.h"
 #include "rules.h"
 #include "sweep.h"
 
 #define NS_PER_US 1000ULL
+#define AGAIN_NS 1000000000ULL /* after an error */
 #define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
-#define REFRESH_US (10 * 1000000ULL) /* how long a namespace that is not used is kept */
 
 struct watch {
 	const struct cli *cli;
@@ -40,8 +43,11 @@ struct watch {
 	struct identities *identities;
 	struct kick *kick;
 	struct sweep sweep;
+	struct map_walk *walk; /* the sweep's, while it is under way */
+	struct behind behind;
 	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
-	sd_event_source *refresh;
+	struct refresh refresh;
+	struct look look;
 	__u64 reset_due; /* CLOCK_BOOTTIME, ns; DURATION_NEVER = nothing is BROKEN */
 };
 
@@ -111,14 +117,23 @@ static int judge_changed(void *context, const struct clatch_tuple *tuple,
 	return 0;
 }
 
-static void judge_all(void *context)
+/* Some more latches, in a walk over all of them. */
+static int judge_some(void *context)
 {
 	struct watch *w = context;
-	int err = latches_walk(&w->latches, judge_changed, w);
+	bool more = false;
+	int err = w->walk ? 0 : latches_walk_begin(&w->latches, &w->walk), failed;
 
+	if (!err)
+		err = latches_walk_step(w->walk, judge_changed, w, &more);
 	if (err)
 		cli_warn(w->cli, "Couldn't judge all latches: %s", strerror(-err));
-	orders_finish(&w->orders);
+	failed = orders_finish(&w->orders);
+	if (err || failed || !more) {
+		map_walk_end(w->walk);
+		w->walk = NULL;
+	}
+	return err ? err : failed ? failed : more;
 }
 
 struct overdue {
@@ -159,8 +174,10 @@ static int on_reset(sd_event_source *source, uint64_t usec, void *context)
 		err = latches_walk(&w->latches, end_overdue, &o);
 		ender_close(o.ender);
 	}
-	if (err)
+	if (err) {
 		cli_warn(w->cli, "Couldn't reset what is BROKEN for too long: %s", strerror(-err));
+		reset_at(w, o.now + AGAIN_NS);
+	}
 	return 0;
 }
 
@@ -174,27 +191,20 @@ static void see_policy(struct watch *w)
 	w->generation = generation;
 }
 
-static int on_refresh(sd_event_source *source, uint64_t usec, void *context)
+static void look(void *context)
 {
 	struct watch *w = context;
 
-	(void)usec;
 	see_policy(w);
-	domains_refresh(&w->domains);
-	sd_event_source_set_time_relative(source, REFRESH_US);
-	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	identities_look(w->identities);
 }
 
-/* The source is disabled by the error that it returns. */
-static int say_lost(const struct domain *domain, const char *what, int err)
+/* Of the policy or identities, which is seen by looking; or something else is guarded. */
+static void on_told(void *context)
 {
-	const struct watch *w = domain->owner;
+	struct watch *w = context;
 
-	cli_warn(w->cli,
-		 "Couldn't go on following the %s of network namespace %llu: %s; conflicts there "
-		 "are seen only when a packet suffers",
-		 what, (unsigned long long)domain->netns, strerror(-err));
-	return err;
+	refresh_soon(&w->refresh);
 }
 
 static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *context)
@@ -205,16 +215,19 @@ static int on_spd(sd_event_source *source, int fd, uint32_t revents, void *conte
 
 	(void)source, (void)fd, (void)revents;
 	sweep_after(&w->sweep, news);
-	return news < 0 ? say_lost(domain, "policies", news) : 0;
+	if (news < 0)
+		behind_note(&w->behind, domain, "policies", news);
+	return 0;
 }
 
 static void sad_received(void *context, struct domain *domain, int news)
 {
 	struct watch *w = context;
 
-	(void)domain;
 	if (news == -ENOSPC)
 		domains_say_full(&w->domains);
+	else if (news < 0)
+		behind_note(&w->behind, domain, "SAs", news);
 	sweep_after(&w->sweep, news < 0 ? NEWS : news);
 }
 
@@ -222,15 +235,18 @@ static int on_sad(sd_event_source *source, int fd, uint32_t revents, void *conte
 {
 	struct domain *domain = context;
 	struct watch *w = domain->owner;
-	int news = sad_receive(domain->sad);
 
 	(void)source, (void)fd, (void)revents;
-	if (news < 0 && news != -ENOSPC)
-		return say_lost(domain, "SAs", news);
-	sad_received(w, domain, news);
+	sad_received(w, domain, sad_receive(domain->sad));
 	if (w->identities)
 		identities_changed(w->identities, domain);
 	return 0;
+}
+
+static void read_again(struct domain *domain)
+{
+	on_spd(NULL, -1, 0, domain);
+	on_sad(NULL, -1, 0, domain);
 }
 
 /*
@@ -335,21 +351,34 @@ static int on_added(void *context, struct domain *domain)
 	if (err >= 0)
 		err = sd_event_add_io(w->loop, &domain->sad_source, sad_fd(domain->sad), EPOLLIN,
 				      on_sad, domain);
+	if (w->sweep.source) /* there may have been latches in it before */
+		sweep_after(&w->sweep, NEWS);
 	return err < 0 ? err : 0;
 }
 
+static void on_held(void *context, struct domain *domain, pid_t holder)
+{
+	struct watch *w = context;
+
+	refresh_held(&w->refresh, domain, holder);
+}
+
+/* A namespace that was not in use before is watched from its first event on. */
 void watch_event(void *context, const struct clatch_event *event)
 {
 	struct watch *w = context;
 	struct clatch_latch latch;
 
+	if (event->tuple.netns)
+		(void)domains_find(&w->domains, event->tuple.netns);
 	if (event->type != CLATCH_EV_LATCHED && event->type != CLATCH_EV_BROKEN &&
 	    event->type != CLATCH_EV_ASKED)
 		return;
 	if (bpf_map_lookup_elem(w->latches.latches, &event->tuple, &latch))
 		return;
 	judge_latch(w, &event->tuple, &latch, false);
-	orders_finish(&w->orders);
+	if (orders_finish(&w->orders))
+		sweep_again(&w->sweep);
 }
 
 void watch_missed(void *context)
@@ -388,15 +417,16 @@ long watch_reconcile(struct watch *w)
 
 static int add_timers(struct watch *w)
 {
-	int err = sweep_open(&w->sweep, w->loop, judge_all, w);
+	int err = sweep_open(&w->sweep, w->loop, judge_some, w);
 
+	if (!err)
+		err = behind_open(&w->behind, w->loop, &w->domains, read_again);
 	if (!err)
 		err = sd_event_add_time(w->loop, &w->reset, CLOCK_BOOTTIME, 0, 1, on_reset, w);
 	if (err >= 0)
 		err = sd_event_source_set_enabled(w->reset, SD_EVENT_OFF);
 	if (err >= 0)
-		err = sd_event_add_time_relative(w->loop, &w->refresh, CLOCK_MONOTONIC, REFRESH_US,
-						 0, on_refresh, w);
+		err = refresh_open(&w->refresh, w->loop, &w->domains);
 	return err < 0 ? err : 0;
 }
 
@@ -410,6 +440,7 @@ static int open_identities(struct watch *w, const char *vici)
 
 static int open_parts(struct watch *w, const char *vici)
 {
+	const struct look_owner looks = { look, on_told, w };
 	int err = latches_open(&w->latches, w->cli);
 
 	if (err)
@@ -425,12 +456,14 @@ static int open_parts(struct watch *w, const char *vici)
 	if (w->orders.control < 0)
 		return w->orders.control;
 	w->domains.table = &w->table;
-	err = domains_open(&w->domains);
+	err = add_timers(w);
 	if (!err)
-		err = add_timers(w);
+		err = domains_open(&w->domains);
 	if (!err)
 		err = kick_open(&w->kick, w->cli);
-	return err ? err : open_identities(w, vici);
+	if (!err)
+		err = open_identities(w, vici);
+	return err ? err : look_open(&w->look, w->cli, w->loop, &looks);
 }
 
 int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
@@ -445,7 +478,7 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
 		.cli = cli,
 		.loop = loop,
 		.reset_after = options->reset_after,
-		.domains = { .cli = cli, .added = on_added, .context = w },
+		.domains = { .cli = cli, .added = on_added, .held = on_held, .context = w },
 		.latches = LATCHES_INIT,
 		.orders = { .cli = cli, .control = -1 },
 		.table = SA_TABLE_INIT,
@@ -467,9 +500,12 @@ void watch_close(struct watch *w)
 	identities_close(w->identities);
 	kick_close(w->kick);
 	sweep_close(&w->sweep);
+	map_walk_end(w->walk);
+	behind_close(&w->behind);
 	sd_event_source_unref(w->reset);
-	sd_event_source_unref(w->refresh);
+	look_close(&w->look);
 	domains_close(&w->domains);
+	refresh_close(&w->refresh);
 	latches_close(&w->latches);
 	cleanup_close(&w->orders.control);
 	sa_table_close(&w->table);

@@ -18,6 +18,14 @@ struct clatch_who {
 	__u16 peer_id;
 };
 
+/* Is another at an end of one than at the same end of the other?  Whoever is not known may be anyone. */
+static inline __attribute__((always_inline)) int clatch_who_differs(struct clatch_who a,
+								    struct clatch_who b)
+{
+	return (a.peer_id && b.peer_id && a.peer_id != b.peer_id) ||
+	       (a.local_id && b.local_id && a.local_id != b.local_id);
+}
+
 /* Value of clatch_ids.  An entry never changes, and goes only with the whole table. */
 struct clatch_id {
 	char text[CLATCH_ID_TEXT]; /* as the IKE daemon prints it; zeroes behind its end */

@@ -38,6 +38,8 @@ enum clatch_latch_flag {
 	CLATCH_ASKED = 128, /* its program asked for something: see clatch_asked */
 	CLATCH_FORWARDED = 256, /* its socket is not on this host's side of a veth */
 	CLATCH_HAS_MORE = 512, /* there is a struct clatch_more of it */
+	CLATCH_UNTIMED = 1024, /* its end is in clatch_endings, as the kernel had no timer for it */
+	CLATCH_GOING = 2048, /* is being taken away */
 };
 
 /* One direction of a latch: what its first protected packet had. */
@@ -81,10 +83,10 @@ struct clatch_latch {
 	__u64 since_ns; /* CLOCK_BOOTTIME */
 	__u64 changed_ns; /* of its last transition: BROKEN since when */
 	__u64 cookie; /* UDP: the socket's, as several may share a 5-tuple; SCTP: its announced end, ns */
-	union {
-		__u64 listener; /* id of the latch of the listener it came from, 0 = none */
+	union { /* has a name, as bpftool prints it */
+		__u64 id; /* of the latch of the listener it came from, 0 = none */
 		__u64 sockets; /* LISTENER: how many listen, SO_REUSEPORT allows several */
-	};
+	} listener;
 	__u32 rule; /* number of the rule it was made under, CLATCH_NO_RULE = none */
 	__u32 flags; /* enum clatch_latch_flag */
 	struct clatch_held held;

@@ -3,10 +3,12 @@
  * A program that goes on sending what is refused.
  *
  *   flood FD ADDR|- PORT COUNT RATE
+ *   flood -NS - 0 COUNT RATE
  *
  * Sends COUNT datagrams, 0 = until SIGTERM, on the socket FD to ADDR and PORT, or where it is connected
- * to; RATE a second, 0 = as fast as it can.  FD -1: it keeps time and sends nothing.  Prints
- * nanoseconds per datagram, how many there were, and how many of them were refused.
+ * to; RATE a second, a thousandth of them each millisecond, 0 = as fast as it can.  Or it sends nothing,
+ * and keeps its CPU busy instead for NS nanoseconds each.  Prints nanoseconds per datagram, how many
+ * there were, how many of them were refused, and nanoseconds of CPU time per datagram.
  */
 #include <arpa/inet.h>
 #include <err.h>
@@ -26,12 +28,27 @@ static void end(int number)
 	ended = 1;
 }
 
-static long nanoseconds(void)
+static long nanoseconds(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static void sleep_until(long time)
+{
+	struct timespec t = { time / 1000000000L, time % 1000000000L };
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
+static void keep_busy(long time)
+{
+	long until = nanoseconds(CLOCK_MONOTONIC) + time;
+
+	while (nanoseconds(CLOCK_MONOTONIC) < until)
+		;
 }
 
 static int refused(int fd, const struct sockaddr_in *to)
@@ -48,7 +65,7 @@ static int refused(int fd, const struct sockaddr_in *to)
 int main(int argc, char **argv)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET };
-	long count, rate, begun, i, no = 0;
+	long count, rate, batch, begun, i, no = 0;
 	int fd;
 
 	if (argc != 6)
@@ -59,14 +76,18 @@ int main(int argc, char **argv)
 	to.sin_port = strcmp(argv[2], "-") ? htons(atoi(argv[3])) : 0;
 	count = strtol(argv[4], NULL, 10);
 	rate = strtol(argv[5], NULL, 10);
+	batch = rate / 1000 ? rate / 1000 : 1;
 	signal(SIGTERM, end);
-	begun = nanoseconds();
+	begun = nanoseconds(CLOCK_MONOTONIC);
 	for (i = 0; !ended && (!count || i < count); i++) {
-		while (rate && nanoseconds() < begun + i * (1000000000L / rate))
-			;
+		if (rate && i % batch == 0)
+			sleep_until(begun + i * (1000000000L / rate));
 		if (fd >= 0)
 			no += refused(fd, &to);
+		else
+			keep_busy(-fd);
 	}
-	printf("%ld %ld %ld\n", i ? (nanoseconds() - begun) / i : 0, i, no);
+	printf("%ld %ld %ld %ld\n", i ? (nanoseconds(CLOCK_MONOTONIC) - begun) / i : 0, i, no,
+	       i ? nanoseconds(CLOCK_PROCESS_CPUTIME_ID) / i : 0);
 	return 0;
 }

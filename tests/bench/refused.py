@@ -29,7 +29,7 @@ def send(sock):
     words = BUILD / "flood", sock.fileno(), "-", 0, DATAGRAMS, 0
     done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, check=True,
                           pass_fds=[sock.fileno()])
-    each, _, refused = map(int, done.stdout.split())
+    each, _, refused, _ = map(int, done.stdout.split())
     if refused != DATAGRAMS:
         raise RuntimeError(f"{DATAGRAMS - refused} were not refused")
     return each

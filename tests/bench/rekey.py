@@ -83,6 +83,15 @@ class Changeovers:
         self.sock.close()
 
 
+class Guarded(Guard):
+    """The peer is another machine: `run`, which follows each namespace that has a name, must not
+    see that of its namespace."""
+
+    def _words(self, *words):
+        return ["unshare", "--mount", "sh", "-c", 'umount "$0" && exec "$@"',
+                f"/run/netns/{self.lab.b.name}", *super()._words(*words)]
+
+
 class Bench:
     def __init__(self, lab, daemons):
         self.lab = lab
@@ -182,7 +191,7 @@ class Bench:
                     if case == "none":
                         self.block(case, way, None)
                         continue
-                    with Guard(self.lab, dev=False, follow=False) as guard:
+                    with Guarded(self.lab, dev=False, follow=False) as guard:
                         guard.start_run("--vici", self.own.vici, "--reset-after", "never")
                         self.block(case, way, guard)
 

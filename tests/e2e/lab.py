@@ -400,6 +400,17 @@ class Guard:
         run("bpftool", "map", "update", "pinned", f"{self.bpffs}/{name}", "key", "hex",
             *(f"{byte:02x}" for byte in key), "value", "hex", *(f"{byte:02x}" for byte in value))
 
+    @contextlib.contextmanager
+    def no_timers(self, name):
+        """The kernel refuses new timers in a map that nobody holds but programs: no pin, no `run`."""
+        pin = f"{self.bpffs}/{name}"
+        number = str(json.loads(run("bpftool", "-j", "map", "show", "pinned", pin).stdout)["id"])
+        os.unlink(pin)
+        try:
+            yield
+        finally:
+            run("bpftool", "map", "pin", "id", number, pin)
+
     def demand_protection(self, proto, demanded=True):
         """One rule for all of a transport, require ipsec; or none.  Whether the SPD protects is not
         known before the first packet: else connect() would fail at once."""

@@ -112,6 +112,24 @@ class Life(LifeCase):
         self.closed({"id": self.guard.wait_event(event="latched")["latch"]}, "released")
         self.assertEqual(self.guard.latch(connection)["id"], latch["id"])
 
+    def test_without_timers(self):
+        """As 6.18 has none beyond some hundreds."""
+        Tunnel().install(self.lab)
+        with self.guard.no_timers("clatch_forwards"):
+            lives, ends = self.connect(), self.connect()
+            for connection in (lives, ends):
+                connection.exchange()
+        latch = self.guard.latch(ends)
+        self.assertEqual([entry["value"]["untimed"] for entry in self.forwards()], [1, 1])
+        self.still(ended=0.2)
+        ends.a.close()
+        self.assertEqual(ends.b.recv(1), b"")
+        ends.b.close()
+        self.closed(latch, "released")
+        wait_for("its record to go", lambda: not self.stage(ends))
+        self.assertEqual(self.stage(lives), "open")
+        lives.exchange(b"lives on")
+
     def test_ports_used_again(self):
         """A SYN of the container's is a new connection: under another peer, if that is so now."""
         connection, latch = self.latched()

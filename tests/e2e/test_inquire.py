@@ -3,6 +3,7 @@
 
 import datetime
 import socket
+import struct
 import unittest
 
 import ipsec
@@ -15,7 +16,23 @@ BASE = Shape()
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
-class Inquire(EndsCase):
+class Apart(EndsCase):
+    def apart(self):
+        """A tunnel whose packets come from another address of the peer than they go to."""
+        a, b, other = self.lab.a.v4, self.lab.b.v4, "10.9.0.22"
+        tunnel = Shape(mode="tunnel")
+        self.lab.b.ip(f"address add {other}/24 dev {self.lab.b.dev}")
+        self.addCleanup(self.lab.b.ip, f"address del {other}/24 dev {self.lab.b.dev}")
+        for host, out, back in (self.lab.a, "out", "in"), (self.lab.b, "in", "out"):
+            host.ip(*(ipsec.sa_line(tunnel, *sa) for sa in ((a, other, FIRST[0]),
+                                                            (b, a, FIRST[1]))),
+                    *(f"xfrm policy add src {src} dst {dst} proto tcp dir {way} tmpl src {src} "
+                      f"dst {end} proto esp reqid 7 mode tunnel"
+                      for src, dst, way, end in ((a, b, out, other), (b, a, back, a))))
+        return [b, a], [a, other]
+
+
+class Inquire(Apart):
     """show gives all that is known (R7)."""
 
     def recent(self, text):
@@ -97,20 +114,6 @@ class Inquire(EndsCase):
         for way in "in", "out":
             self.assertEqual([sa["proto"] for sa in self.show(latch)[way]["sa"]], ["ah", "esp"])
 
-    def apart(self):
-        """A tunnel whose packets come from another address of the peer than they go to."""
-        a, b, other = self.lab.a.v4, self.lab.b.v4, "10.9.0.22"
-        tunnel = Shape(mode="tunnel")
-        self.lab.b.ip(f"address add {other}/24 dev {self.lab.b.dev}")
-        self.addCleanup(self.lab.b.ip, f"address del {other}/24 dev {self.lab.b.dev}")
-        for host, out, back in (self.lab.a, "out", "in"), (self.lab.b, "in", "out"):
-            host.ip(*(ipsec.sa_line(tunnel, *sa) for sa in ((a, other, FIRST[0]),
-                                                            (b, a, FIRST[1]))),
-                    *(f"xfrm policy add src {src} dst {dst} proto tcp dir {way} tmpl src {src} "
-                      f"dst {end} proto esp reqid 7 mode tunnel"
-                      for src, dst, way, end in ((a, b, out, other), (b, a, back, a))))
-        return [b, a], [a, other]
-
     def test_outer_ends_that_differ(self):
         ends = self.apart()
         connection = self.connect()
@@ -169,6 +172,31 @@ class Inquire(EndsCase):
             done = self.guard.loader("show", *words, "--json", check=False)
             self.assertEqual((done.returncode, done.stdout), (status, ""), words)
             self.assertIn("error", done.stderr)
+
+
+class NoRoom(Apart):
+    guard_options = ("--max-latches", "4")
+
+    def test_outer_ends_that_differ(self):
+        """Where these cannot be kept they are shown as the other direction's; the rest is held."""
+        for i in range(4):
+            self.guard.update("clatch_more", struct.pack("<Q", 1000 + i), bytes(200))
+        (_, own), (_, peer) = self.apart()
+        connection = self.connect()
+        connection.exchange()
+        latch = self.guard.latch(connection)
+        self.assertEqual(latch["state"], "ESTABLISHED")
+        shown = self.show(latch)
+        self.assertEqual([[shown[way]["sa"][0][end] for end in ("src", "dst")]
+                          for way in ("out", "in")], [[own, peer], [peer, own]])
+        ipsec.flush_policies(self.lab.b)
+        connection.b.send(b"in clear")
+        self.guard.wait_event(event="violation", latch=latch["id"], direction="in",
+                              reason="clear")
+        connection.abort()
+        self.guard.wait_event(event="closed", latch=latch["id"])
+        keys = {entry["key"] for entry in (x["formatted"] for x in self.guard.dump("clatch_more"))}
+        self.assertEqual(keys, {1000, 1001, 1002, 1003})
 
 
 if __name__ == "__main__":

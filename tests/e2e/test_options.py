@@ -5,6 +5,7 @@ with a real IKE daemon in the guarded cgroup."""
 import errno
 import pathlib
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,11 +18,12 @@ import ipsec  # noqa: E402
 import options as o  # noqa: E402
 from case import FIRST, Case  # noqa: E402
 from ipsec import Shape  # noqa: E402
-from lab import Guard, wait_for  # noqa: E402
+from lab import Guard, run, wait_for  # noqa: E402
 from test_demand import AH, NULL, TUNNEL  # noqa: E402
 from who import OWN, PEER, WhoCase, with_new_key  # noqa: E402
 
 LATCHED = pathlib.Path(__file__).resolve().parent.parent.parent / "build/latched"
+DEMAND = 272  # sizeof(struct clatch_demand)
 MODES = {"transport": 1, "tunnel": 2}
 # what is asked for, the SA, and whether that is given
 ROWS = (
@@ -71,6 +73,32 @@ class OptionCase(WhoCase):
             one.sendall(b"x")
             self.assertEqual(other.recv(1), b"x")
         return ends
+
+
+class NoRoom(OptionCase):
+    guard_options = ("--max-latches", "4")
+
+    def test_what_a_program_asked(self):
+        """Refused as if the latches' own table were full.  It goes on when there is room."""
+        self.protect(Shape())
+        keys = [struct.pack("<Q", 1000 + i) for i in range(4)]
+        for key in keys:
+            self.guard.update("clatch_asked", key, bytes(DEMAND))
+        own, peer = self.pair(False, o.PROTECTED)
+        own.setblocking(False)
+        own.connect_ex(peer.getsockname())
+        self.guard.wait_event(event="violation", reason="table-full", verdict="drop",
+                              direction="out", latch=None)
+        self.assertEqual(self.guard.json("list")["latches"], [])
+        self.assertFalse(self.wire.spis())
+        run("bpftool", "map", "delete", "pinned", f"{self.guard.bpffs}/clatch_asked", "key", "hex",
+            *(f"{byte:02x}" for byte in keys[0]))
+        accepted, _ = peer.accept()  # the SYN is repeated
+        self.addCleanup(accepted.close)
+        accepted.sendall(b"x")
+        own.settimeout(10)
+        self.assertEqual(own.recv(1), b"x")
+        self.assertEqual([x["state"] for x in self.guard.json("list")["latches"]], ["ESTABLISHED"])
 
 
 class Require(OptionCase):

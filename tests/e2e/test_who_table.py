@@ -5,17 +5,22 @@
 import contextlib
 import errno
 import json
+import pathlib
 import signal
 import socket
 import struct
+import sys
 import time
 import unittest
 
-import ipsec
-from case import FIRST, OTHER
-from ipsec import Shape
-from lab import run, wait_for
-from who import NEWCOMER, OWN, PEER, WhoCase, with_new_key
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "program"))
+
+import ipsec  # noqa: E402
+import options  # noqa: E402
+from case import FIRST, OTHER  # noqa: E402
+from ipsec import Shape  # noqa: E402
+from lab import run, wait_for  # noqa: E402
+from who import NEWCOMER, OWN, PEER, WhoCase, with_new_key  # noqa: E402
 
 ID_TEXT = 512
 
@@ -181,7 +186,7 @@ class ByPeer(TwoPeers):
         self.tcp.close()
         wait_for("no latch", lambda: not self.guard.latch(self.tcp))
         self.forget(self.shape, FIRST)
-        time.sleep(2)  # run looks each second for what others told
+        time.sleep(2)  # run looks a second after it was told
         fresh = self.connect()
         fresh.exchange()
         self.close_peer("--peer-id", "*")
@@ -198,7 +203,25 @@ def seal(number, text):
 
 
 class Damage(TwoPeers):
-    """RFC 5660 R33: as if the administrator had closed all latches."""
+    """RFC 5660 R33: as if the administrator had closed all latches, when the table is used."""
+
+    def run_sleeps(self):
+        """So that it is the test that wakes it up."""
+        status = pathlib.Path(f"/proc/{self.guard.process.pid}/status")
+
+        def wakeups():
+            return status.read_text(encoding="ascii").split("voluntary_ctxt_switches:")[1].split()[0]
+
+        def is_quiet():
+            before = wakeups()
+            time.sleep(2.5)
+            return before == wakeups()
+        wait_for("run to sleep", is_quiet, 60)
+
+    def use(self):
+        """A program asks for its peer's name."""
+        with contextlib.suppress(OSError):  # closed, before it could ask
+            options.ids(self.tcp.a)
 
     def table(self):
         """{text: number}"""
@@ -289,12 +312,40 @@ class Damage(TwoPeers):
         self.guard.start_run()
         self.all_are_closed()
 
+    def test_new_connection(self):
+        """Its latch takes numbers of the table."""
+        self.run_sleeps()
+        self.overwrite()
+        self.connect().close()
+        self.all_are_closed()
+
+    def test_new_word(self):
+        """Who is at an SA's ends is told."""
+        self.run_sleeps()
+        self.overwrite()
+        with self.assertRaisesRegex(RuntimeError, "the identity table is damaged"):
+            self.tell(self.shape, FIRST, "mallory.example")
+        self.all_are_closed()
+
+    def test_rule_of_datagrams(self):
+        """A rule names the peer of datagrams that have no latch: each of them looks it up."""
+        self.rules(f"[rule peer]\nproto = udp\nremote-port = 7\nrequire = esp\n"
+                   f"peer-id = {NEWCOMER}\n")
+        with self.lab.guarded():
+            sock = self.lab.a.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.addCleanup(sock.close)
+        self.run_sleeps()
+        self.rename()
+        sock.sendto(b"x", (self.lab.b.v6, 7))
+        self.all_are_closed()
+
     def test_listeners_are_closed(self):
         """A new one is latched as ever."""
         listener = self.listen()
         port = listener.getsockname()[1]
         latch = self.guard.listener(port)
         self.overwrite()
+        self.use()
         closed = self.guard.wait_event(event="closed", latch=latch["id"])
         self.assertEqual(closed["cause"], "identity-table")
         with self.assertRaises(OSError) as raised:
@@ -318,7 +369,9 @@ class Damage(TwoPeers):
         if not stay:
             self.guard.end_run()
         damage()
-        if not stay:
+        if stay:
+            self.use()
+        else:
             self.tcp.exchange()  # what is held stays held, to the same SAs
             self.guard.start_run()
         self.all_are_closed()

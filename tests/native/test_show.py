@@ -102,6 +102,14 @@ class Shown(Written):
         self.assertIn("  sockets:  2\n", self.ok("show", "1"))
         self.fails(1, "No latch 6", "show", "6")
 
+    def test_bpftool_names_every_field(self):
+        self.fill()
+        dump = must("bpftool", "-j", "map", "dump", "pinned", f"{self.dir}/clatch_latches")
+        self.assertNotIn('"":', dump.replace(" ", ""))
+        values = {x["formatted"]["value"]["id"]: x["formatted"]["value"] for x in json.loads(dump)}
+        self.assertEqual([values[i]["listener"] for i in (1, 2)],
+                         [{"id": 2, "sockets": 2}, {"id": 1, "sockets": 1}])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -184,12 +184,18 @@ static void spi_not_of_template(struct world *w)
 	w->policies[0].templates[0].spi = w->sas[0].sa.spi;
 }
 
-/* Of two SAs in a class, the SPI of one is known. */
-static void spi_perhaps_of_template(struct world *w)
+/* Of two SAs in a class, that is the older one's. */
+static void spi_of_template_among_others(struct world *w)
 {
 	out(w);
 	out(w);
 	w->policies[0].templates[0].spi = w->sas[2].sa.spi;
+}
+
+static void spi_of_template_not_among_others(struct world *w)
+{
+	spi_of_template_among_others(w);
+	w->policies[0].templates[0].spi = w->sas[0].sa.spi;
 }
 
 /* AES-GCM with an ICV of 16 bytes is what the template wants. */
@@ -338,7 +344,9 @@ static const struct world_row rows[] = {
 	{ "the policy's mark", marked_out_as_policy, SA_IS(CLATCH_OUT, ICV, SEEN) },
 	{ "the template's SPI", spi_of_template, SA_IS(CLATCH_OUT, ICV, SEEN) },
 	{ "not the template's SPI", spi_not_of_template, NONE(SEEN) },
-	{ "perhaps the template's SPI", spi_perhaps_of_template, SA_IS(CLATCH_OUT, ICV, SEEN) },
+	{ "the template's SPI among others", spi_of_template_among_others,
+	  SA_IS(CLATCH_OUT, ICV, SEEN) },
+	{ "not the template's SPI among others", spi_of_template_not_among_others, NONE(SEEN) },
 	{ "not in the mask, out", not_in_mask_out, SA_IS(CLATCH_OUT, ICV, SEEN) },
 	{ "not in the mask, in", not_in_mask_in, NONE(SEEN) },
 	{ "level use", level_use, SA_IS(CLATCH_OUT, ICV, CLATCH_POLICED_IN) },

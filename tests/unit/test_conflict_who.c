@@ -43,14 +43,21 @@ static void peer_is_back(struct world *w)
 	known_sa(w, CLATCH_OUT, DB1);
 }
 
-static void other_self(struct world *w)
-{
-	known_sa(w, CLATCH_OUT, DB1)->who.local_id = WEB7;
-}
-
 static void not_told_yet(struct world *w)
 {
 	known_sa(w, CLATCH_OUT, 0)->who.local_id = 0;
+}
+
+/* It may be the newcomer's. */
+static void not_told_yet_who_is_back(struct world *w)
+{
+	other_peer(w);
+	not_told_yet(w);
+}
+
+static void other_self(struct world *w)
+{
+	known_sa(w, CLATCH_OUT, DB1)->who.local_id = WEB7;
 }
 
 static void not_told_and_weaker(struct world *w)
@@ -92,6 +99,8 @@ static const struct world_row rows[] = {
 	{ "another peer, out", other_peer, PEER_IS(CLATCH_OUT, PEER_ID) },
 	{ "another peer, in", other_peer_in, PEER_IS(CLATCH_IN, PEER_ID) },
 	{ "another peer had it for a while", peer_is_back, NONE(SEEN) },
+	{ "another peer has it, and one not told yet whose", not_told_yet_who_is_back,
+	  PEER_IS(CLATCH_OUT, PEER_ID) },
 	{ "another identity of ours", other_self, PEER_IS(CLATCH_OUT, LOCAL_ID) },
 	{ "not told yet whose", not_told_yet, NONE(SEEN) },
 	{ "not told yet whose, and weaker", not_told_and_weaker, SA_IS(CLATCH_OUT, ICV, SEEN) },

@@ -72,31 +72,35 @@ static void test_not_a_namespace(void **state)
 static void test_find(void **state)
 {
 	__u64 own, found = 0;
+	pid_t holder = -1;
 	struct stat st;
 	int fd;
 
 	(void)state;
 	assert_int_equal(netns_own(&own), 0);
-	fd = netns_find(NO_PINS, own);
+	fd = netns_find(NO_PINS, own, &holder);
 	assert_true(fd >= 0 && !fstat(fd, &st) && st.st_ino == here());
+	assert_int_equal(holder, 0);
 	assert_int_equal(netns_inside(fd, ask_own, &found), 0);
 	assert_true(found == own);
 	close(fd);
-	assert_int_equal(netns_find(NO_PINS, UINT64_MAX), -ENOENT);
+	assert_int_equal(netns_find(NO_PINS, UINT64_MAX, NULL), -ENOENT);
 }
 
-static int count(void *context, int fd, __u64 cookie)
+static int count(void *context, int fd, __u64 cookie, pid_t holder)
 {
 	__u64 *own = context, inside = 0;
 
 	assert_int_equal(netns_inside(fd, ask_own, &inside), 0);
 	assert_true(inside == cookie);
+	assert_int_equal(holder, 0); /* nothing is guarded */
 	own[1] += cookie == own[0];
 	return 0;
 }
 
-static int stop(void *context, int fd, __u64 cookie)
+static int stop(void *context, int fd, __u64 cookie, pid_t holder)
 {
+	(void)holder;
 	(void)fd;
 	(void)cookie;
 	++*(int *)context;

@@ -7,7 +7,7 @@ static struct latch_view latch(void)
 		.tuple = tuple(),
 		.latch = { .id = 17,
 			   .state = CLATCH_LARVAL,
-			   .listener = 3,
+			   .listener.id = 3,
 			   .changed_ns = 1000000000 },
 		.in = { .count = 1,
 			.packets = 12,
@@ -25,7 +25,7 @@ static struct latch_view listener(void)
 {
 	return (struct latch_view){
 		.tuple = listener_tuple(),
-		.latch = { .id = 3, .state = CLATCH_LISTENER, .sockets = 2 },
+		.latch = { .id = 3, .state = CLATCH_LISTENER, .listener.sockets = 2 },
 	};
 }
 

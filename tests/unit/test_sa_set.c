@@ -344,6 +344,83 @@ static void test_news_of_a_rekey(void **state)
 	sa_set_free(set);
 }
 
+static __u64 newest_of(const struct sa_set *set, __u32 spi)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	const struct clatch_sa_key key = { 1, sa.sa.dst, htonl(spi), IPPROTO_ESP };
+
+	return sa_set_find(set, &key)->newest;
+}
+
+static int tell(struct sa_set *set, __u32 spi, __u16 peer_id)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	const struct clatch_sa_key key = { 1, sa.sa.dst, htonl(spi), IPPROTO_ESP };
+
+	return sa_set_tell(set, &key, 0, (struct clatch_who){ 1, peer_id });
+}
+
+/* A class is as new as the newest SA that is there, in whatever order it was told of them. */
+static void test_newest(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	for (__u32 spi = 1; spi <= 4; spi++)
+		put(set, spi, &sa);
+	for (__u32 spi = 4; spi > 1; spi--)
+		tell(set, spi, 2);
+	assert_int_equal(newest_of(set, 1), 1);
+	assert_int_equal(newest_of(set, 2), 4);
+	assert_int_equal(take(set, 3, &sa), NO_NEWS);
+	assert_int_equal(newest_of(set, 2), 4);
+	assert_int_equal(take(set, 4, &sa), NO_NEWS);
+	assert_int_equal(newest_of(set, 2), 2);
+	put(set, 5, &sa);
+	assert_int_equal(seen_of(set, "10.9.0.2", 7).classes, 2);
+	assert_int_equal(newest_of(set, 1), 5);
+	take(set, 5, &sa);
+	assert_int_equal(seen_of(set, "10.9.0.2", 7).classes, 2);
+	take(set, 2, &sa);
+	assert_int_equal(seen_of(set, "10.9.0.2", 7).last.sa.spi, htonl(1));
+	sa_set_free(set);
+}
+
+/* Of two peers' classes that are the same in all else, the kernel uses the newest. */
+static void test_news_of_rivals(void **state)
+{
+	const struct sa_class sa = make_sa("10.9.0.2", 7);
+	struct sa_set *set = sa_set_new();
+
+	(void)state;
+	for (__u32 spi = 1; spi <= 2; spi++) {
+		put(set, spi, &sa);
+		tell(set, spi, spi);
+	}
+	put(set, 3, &sa);
+	assert_int_equal(tell(set, 3, 1), NEWS);
+	assert_int_equal(take(set, 3, &sa), NEWS);
+	put(set, 3, &sa);
+	tell(set, 3, 1);
+	put(set, 4, &sa);
+	put(set, 5, &sa);
+	assert_int_equal(tell(set, 5, 1), NEWS);
+	assert_int_equal(tell(set, 4, 1),
+			 NEWS_OF_REKEY); /* older than another that is its peer's */
+	assert_int_equal(take(set, 1, &sa), NO_NEWS);
+	sa_set_begin(set);
+	for (__u32 spi = 2; spi <= 4; spi++) {
+		const struct clatch_sa_key key = { 1, sa.sa.dst, htonl(spi), IPPROTO_ESP };
+
+		sa_set_put(set, &key, sa_set_find(set, &key));
+	}
+	assert_int_equal(sa_set_end(set), NEWS); /* 5 is gone */
+	take(set, 2, &sa);
+	assert_int_equal(take(set, 4, &sa), NO_NEWS); /* no rival any more */
+	sa_set_free(set);
+}
+
 /* What is told of again, also as another class's, is as old as it was. */
 static void test_age(void **state)
 {
@@ -381,6 +458,8 @@ int main(void)
 		cmocka_unit_test(test_each),
 		cmocka_unit_test(test_born_and_told),
 		cmocka_unit_test(test_news_of_a_rekey),
+		cmocka_unit_test(test_newest),
+		cmocka_unit_test(test_news_of_rivals),
 		cmocka_unit_test(test_age),
 		cmocka_unit_test(test_many),
 	};
