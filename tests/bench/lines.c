@@ -30,7 +30,8 @@ static void print_lines(const struct bpf_prog_info *info)
 	if (!btf)
 		err(1, "Couldn't read the BTF of '%s'", info->name);
 	for (__u32 i = 0; i < info->nr_jited_line_info; i++)
-		printf("line %llx %s %u\n", start[i], btf__name_by_offset(btf, line[i].file_name_off),
+		printf("line %llx %s %u\n", start[i],
+		       btf__name_by_offset(btf, line[i].file_name_off),
 		       BPF_LINE_INFO_LINE_NUM(line[i].line_col));
 	btf__free(btf);
 }

@@ -22,7 +22,7 @@ from lab import Guard, Lab, run  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
 SPIS = 0x1001, 0x2001
-ROUNDS = int(os.environ.get("ROUNDS", "400"))
+ROUNDS = int(os.environ.get("ROUNDS", "4000"))
 
 
 class SteadyLab(Lab):

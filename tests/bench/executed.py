@@ -98,40 +98,40 @@ class Code:
 
 
 class Call:
-    """One of the hook: all between its first instruction and its return."""
+    """One of the hook, for which one program is attached."""
 
     def __init__(self, code):
         self.code, self.count = code, collections.Counter()
-        self.left = 0, None  # the last address of a program, its line, and what came after
-        self.outside = []
+        self.line = None  # of the program, where it was last
+        self.outside = []  # addresses since then
 
     def feed(self, address):
         line = self.code.lines.find(address)
         if not line:
             self.outside.append(address)
             return
-        self.settle(address)
+        self.settle(self.line)
         self.count[Place(line, None)] += 1
-        self.left = address, line
+        self.line = line
 
-    def settle(self, address):
-        """A helper returns to the instruction after its call; other ways lead to the kernel's own."""
-        left, line = self.left
-        if self.outside and address == left + CALL:
-            self.count[Place(line, self.code.functions.find(self.outside[0]))] += len(self.outside)
+    def settle(self, caller):
+        """What was outside belongs to the line that it comes back to; before the program's first, and
+        after its last, it is the kernel's own."""
+        if caller and self.outside:
+            self.count[Place(caller, self.code.functions.find(self.outside[0]))] += len(self.outside)
         else:
-            self.count.update(Place(None, self.code.functions.find(outside))
-                              for outside in self.outside)
+            self.count.update(Place(None, self.code.functions.find(address))
+                              for address in self.outside)
         self.outside = []
 
 
 def hook(code, executed):
-    """What the calls of the hook executed, and the functions that they came from."""
+    """What its calls executed, from the first instruction to the return, and what called it."""
     count, callers = collections.Counter(), set()
     call, end, before = None, None, None
     for address in executed:
         if call and address == end:
-            call.settle(address)
+            call.settle(None)
             count += call.count
             call = None
         if address == code.symbols[HOOK]:
