@@ -24,7 +24,7 @@ from round_trip import SPIS, SteadyLab, empty_pair, round_trip  # noqa: E402
 from lab import Connection, Guard  # noqa: E402
 
 WARM, TRACED = 50, 8  # round trips
-TOLERANCE = 0.05
+TOLERANCE = 0.02
 AROUND = "around it"  # the code of the kernel that the hook is called from
 CALLING = "the kernel's calling of the programs"
 
