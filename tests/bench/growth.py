@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE.parent / where) for where in ("e2e", "native", ".")]
 import ipsec  # noqa: E402
 import native  # noqa: E402
 import results  # noqa: E402
-from round_trip import SPIS, round_trip  # noqa: E402
+from round_trip import SPIS, SteadyLab, round_trip  # noqa: E402
 from lab import Guard, Host, Lab, run, wait_for  # noqa: E402
 from test_scale import write_latches  # noqa: E402
 
@@ -118,7 +118,7 @@ def trips(lab):
 
 def counted():
     result = {}
-    with Lab() as lab:
+    with SteadyLab() as lab:
         none = told("no clatch", 0, **trips(lab))
         with Guard(lab, "--max-latches", str(MAX_LATCHES), dev=False, follow=False) as guard, \
                 lookup_program(guard) as pin:
