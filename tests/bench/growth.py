@@ -34,7 +34,8 @@ BUILD = pathlib.Path(os.environ.get("CLATCH_BUILD", "build"))
 LATCHES = [int(n) for n in os.environ.get("LATCHES", "1000,100000,1000000").split(",")]
 MAX_LATCHES = LATCHES[-1] + 1000  # room for those of real connections
 LOOKUPS = 1000  # of one run of lookup.bpf.c
-OF_LATCHES = "clatch_latches", "clatch_fast", "clatch_fast_free", "clatch_more", "clatch_asked"
+OF_LATCHES = ("clatch_latches", "clatch_ports", "clatch_fast", "clatch_fast_free", "clatch_more",
+              "clatch_asked")
 REMOTE = "10.0.7.0/24"
 IDLE = 20  # seconds
 

@@ -2,6 +2,7 @@
 """The short way of what is in clear (bpf/clear.h) is not for what only looks so, on real ESP: each
 first packet here is protected, comes alone, and makes a latch."""
 
+import contextlib
 import socket
 import struct
 import unittest
@@ -9,7 +10,7 @@ import unittest
 import ipsec
 from case import FIRST, Case
 from ipsec import Shape
-from lab import wait_for
+from lab import Guard, wait_for
 
 
 class Clear(Case):
@@ -78,6 +79,33 @@ class Forged(Case):
             connection.a.send(payload)
         self.assertFalse(self.wire.seen(payload))
         self.assertEqual(self.guard.counters()["clear"], 1)
+
+
+class Held(Case):
+    """What has a latch is found to have one.  By the cgroup alone: a device would find it as well."""
+
+    guard_options = None
+
+    def test_both_ways(self):
+        with Guard(self.lab, dev=False) as self.guard:
+            for family in socket.AF_INET, socket.AF_INET6:
+                for proto in "tcp", "udp":
+                    with self.subTest(family=family, proto=proto):
+                        self.in_clear(*self.latched(Shape(family=family), proto)[:2])
+                        ipsec.flush(self.lab.a, self.lab.b)
+
+    def in_clear(self, connection, latch):
+        ipsec.flush_policies(self.lab.a, self.lab.b)
+        self.wire.clear()
+        with contextlib.suppress(PermissionError):
+            connection.a.send(b"sent in clear")
+        connection.b.send(b"received in clear")
+        for direction in "out", "in":
+            self.guard.wait_event(event="violation", latch=latch["id"], direction=direction,
+                                  reason="clear", verdict="drop")
+        self.assertTrue(self.wire.seen(b"received in clear"))
+        self.assertFalse(self.wire.seen(b"sent in clear"))
+        self.assertFalse(connection.readable(connection.a, 0))
 
 
 del Case  # a base, not a test

@@ -23,7 +23,7 @@ HOOKS, RULE_HOOKS = 8, 2  # of a cgroup; and more, when there are rules
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
 META = "<QIIIIQQI4x"  # struct clatch_meta
-MAGIC, LAYOUT = 0x68637461632e3031, 8
+MAGIC, LAYOUT = 0x68637461632e3031, 9
 
 
 def run(*words, **options):
