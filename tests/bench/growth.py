@@ -196,11 +196,22 @@ def judge_all(guard, pid):
     wait_for("run to rest", at_rest, 60)
 
 
+def fall_asleep(pid):
+    """Until it has not run for longer than the second after which it looks once more."""
+    def sleeps():
+        before = spent(pid)
+        time.sleep(2.5)
+        return spent(pid) == before
+
+    wait_for("run to sleep", sleeps, 60)
+
+
 def daemon(guard, latches):
     pid = guard.process.pid
     before = spent(pid)
     judge_all(guard, pid)
     judged = spent(pid) - before
+    fall_asleep(pid)
     before = spent(pid)
     time.sleep(IDLE)
     idle = spent(pid) - before
