@@ -7,13 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #include "behind.h"
 #include "cleanup.h"
 #include "control.h"
 #include "domains.h"
-#include "duration.h"
 #include "end.h"
 #include "identities.h"
 #include "judge.h"
@@ -21,21 +19,17 @@
 #include "latches.h"
 #include "look.h"
 #include "orders.h"
+#include "overdue.h"
 #include "pins.h"
 #include "refresh.h"
 #include "rules.h"
 #include "sweep.h"
 
-#define NS_PER_US 1000ULL
-#define AGAIN_NS 1000000000ULL /* after an error */
-#define DEFAULT_RESET_AFTER (30 * 1000000000ULL)
-
 struct watch {
 	const struct cli *cli;
 	sd_event *loop;
-	__u64 reset_after; /* ns, or CLATCH_RESET_* */
 	const struct clatch_policy *policy; /* in force; others change it */
-	__u32 generation; /* of the policy by which the reset timer was set */
+	__u32 generation; /* of the policy by which it is known what is overdue */
 	struct domains domains;
 	struct latches latches;
 	struct sa_table table;
@@ -45,54 +39,10 @@ struct watch {
 	struct sweep sweep;
 	struct map_walk *walk; /* the sweep's, while it is under way */
 	struct behind behind;
-	sd_event_source *reset; /* at the time when the first BROKEN latch is overdue */
+	struct overdue overdue;
 	struct refresh refresh;
 	struct look look;
-	__u64 reset_due; /* CLOCK_BOOTTIME, ns; DURATION_NEVER = nothing is BROKEN */
 };
-
-static __u64 boottime(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-/* What its program says of @latch; else its rule, else our own option, else the policy. */
-static __u64 reset_after(const struct watch *w, const struct clatch_latch *latch)
-{
-	__u64 in_policy = w->policy->reset_after;
-	struct clatch_demand asked;
-	struct clatch_rule rule;
-
-	if (!latches_asked(&w->latches, latch, &asked) && asked.reset_after != CLATCH_RESET_DEFAULT)
-		return asked.reset_after;
-	if (latch->rule != CLATCH_NO_RULE &&
-	    !bpf_map_lookup_elem(w->latches.rules, &latch->rule, &rule) &&
-	    rule.demand.reset_after != CLATCH_RESET_DEFAULT)
-		return rule.demand.reset_after;
-	if (w->reset_after != CLATCH_RESET_DEFAULT)
-		return w->reset_after;
-	return in_policy == CLATCH_RESET_DEFAULT ? DEFAULT_RESET_AFTER : in_policy;
-}
-
-/* The time from which @latch is overdue. */
-static __u64 due(const struct watch *w, const struct clatch_latch *latch)
-{
-	__u64 after = latch->state == CLATCH_BROKEN ? reset_after(w, latch) : CLATCH_RESET_NEVER;
-
-	return after == CLATCH_RESET_NEVER ? DURATION_NEVER : latch->changed_ns + after;
-}
-
-static void reset_at(struct watch *w, __u64 time)
-{
-	if (time >= w->reset_due)
-		return;
-	w->reset_due = time;
-	sd_event_source_set_time(w->reset, time / NS_PER_US);
-	sd_event_source_set_enabled(w->reset, SD_EVENT_ONESHOT);
-}
 
 static void judge_latch(struct watch *w, const struct clatch_tuple *tuple,
 			const struct clatch_latch *latch, bool changed)
@@ -100,7 +50,7 @@ static void judge_latch(struct watch *w, const struct clatch_tuple *tuple,
 	const struct domain *domain = domains_find(&w->domains, tuple->netns);
 	struct clatch_order order;
 
-	reset_at(w, due(w, latch));
+	overdue_see(&w->overdue, latch);
 	if (latch->causes)
 		sweep_note_broken(&w->sweep);
 	if (!domain || !judge(domain, &w->latches, tuple, latch, changed, &order))
@@ -134,51 +84,6 @@ static int judge_some(void *context)
 		w->walk = NULL;
 	}
 	return err ? err : failed ? failed : more;
-}
-
-struct overdue {
-	struct watch *watch;
-	struct ender *ender;
-	__u64 now;
-};
-
-static int end_overdue(void *context, const struct clatch_tuple *tuple,
-		       const struct clatch_latch *latch)
-{
-	const struct overdue *o = context;
-	struct watch *w = o->watch;
-	__u64 time = due(w, latch);
-	int err;
-
-	if (time > o->now) {
-		reset_at(w, time);
-		return 0;
-	}
-	err = ender_end(o->ender, tuple, latch, CLATCH_END_RESET);
-	if (err && err != -ESTALE)
-		cli_warn(w->cli, "Couldn't reset the connection of latch %llu: %s; nothing passes",
-			 (unsigned long long)latch->id, ender_strerror(err));
-	return 0;
-}
-
-static int on_reset(sd_event_source *source, uint64_t usec, void *context)
-{
-	struct watch *w = context;
-	struct overdue o = { .watch = w, .now = boottime() };
-
-	int err = ender_open(&o.ender, w->cli);
-
-	(void)source, (void)usec;
-	w->reset_due = DURATION_NEVER;
-	if (!err) {
-		err = latches_walk(&w->latches, end_overdue, &o);
-		ender_close(o.ender);
-	}
-	if (err) {
-		cli_warn(w->cli, "Couldn't reset what is BROKEN for too long: %s", strerror(-err));
-		reset_at(w, o.now + AGAIN_NS);
-	}
-	return 0;
 }
 
 /* A latch may be overdue sooner under another policy; what is overdue later is seen by itself. */
@@ -422,12 +327,8 @@ static int add_timers(struct watch *w)
 	if (!err)
 		err = behind_open(&w->behind, w->loop, &w->domains, read_again);
 	if (!err)
-		err = sd_event_add_time(w->loop, &w->reset, CLOCK_BOOTTIME, 0, 1, on_reset, w);
-	if (err >= 0)
-		err = sd_event_source_set_enabled(w->reset, SD_EVENT_OFF);
-	if (err >= 0)
-		err = refresh_open(&w->refresh, w->loop, &w->domains);
-	return err < 0 ? err : 0;
+		err = overdue_open(&w->overdue, w->loop);
+	return err ? err : refresh_open(&w->refresh, w->loop, &w->domains);
 }
 
 static int open_identities(struct watch *w, const char *vici)
@@ -448,6 +349,7 @@ static int open_parts(struct watch *w, const char *vici)
 	w->policy = rules_watch(w->cli);
 	if (!w->policy)
 		return -errno;
+	w->overdue.policy = w->policy;
 	w->generation = w->policy->generation;
 	err = sa_table_open(&w->table, w->cli);
 	if (err)
@@ -477,12 +379,11 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
 	*w = (struct watch){
 		.cli = cli,
 		.loop = loop,
-		.reset_after = options->reset_after,
 		.domains = { .cli = cli, .added = on_added, .held = on_held, .context = w },
 		.latches = LATCHES_INIT,
 		.orders = { .cli = cli, .control = -1 },
 		.table = SA_TABLE_INIT,
-		.reset_due = DURATION_NEVER,
+		.overdue = { .cli = cli, .latches = &w->latches, .own = options->reset_after },
 	};
 	err = open_parts(w, options->vici);
 	if (err) {
@@ -502,7 +403,7 @@ void watch_close(struct watch *w)
 	sweep_close(&w->sweep);
 	map_walk_end(w->walk);
 	behind_close(&w->behind);
-	sd_event_source_unref(w->reset);
+	overdue_close(&w->overdue);
 	look_close(&w->look);
 	domains_close(&w->domains);
 	refresh_close(&w->refresh);

@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE.parent / where) for where in ("e2e", "native", ".")]
 import ipsec  # noqa: E402
 import native  # noqa: E402
 import results  # noqa: E402
-from round_trip import SPIS, round_trip  # noqa: E402
+from round_trip import SPIS, SteadyLab, round_trip  # noqa: E402
 from lab import Guard, Host, Lab, run, wait_for  # noqa: E402
 from test_scale import write_latches  # noqa: E402
 
@@ -119,7 +119,7 @@ def trips(lab):
 
 def counted():
     result = {}
-    with Lab() as lab:
+    with SteadyLab() as lab:
         none = told("no clatch", 0, **trips(lab))
         with Guard(lab, "--max-latches", str(MAX_LATCHES), dev=False, follow=False) as guard, \
                 lookup_program(guard) as pin:
@@ -196,11 +196,22 @@ def judge_all(guard, pid):
     wait_for("run to rest", at_rest, 60)
 
 
+def fall_asleep(pid):
+    """Until it has not run for longer than the second after which it looks once more."""
+    def sleeps():
+        before = spent(pid)
+        time.sleep(2.5)
+        return spent(pid) == before
+
+    wait_for("run to sleep", sleeps, 60)
+
+
 def daemon(guard, latches):
     pid = guard.process.pid
     before = spent(pid)
     judge_all(guard, pid)
     judged = spent(pid) - before
+    fall_asleep(pid)
     before = spent(pid)
     time.sleep(IDLE)
     idle = spent(pid) - before

@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from lab import Guard, run, wait_for
 
 BASE = Shape()
 UDP = Shape(upper="udp")
+LAST_SLOT = 2  # enum last_number
 
 
 class Adopt(Case):
@@ -125,6 +127,9 @@ class Adopt(Case):
                 second.a.send(b"unwatched")
             guard.wait_event(event="violation", reason="table-full", verdict="drop")
             first.exchange(b"the latched one goes on")
+            last = {x["formatted"]["key"]: x["formatted"]["value"] for x in json.loads(
+                run("bpftool", "-j", "map", "dump", "pinned", f"{guard.bpffs}/clatch_last").stdout)}
+            self.assertEqual(last[LAST_SLOT], 1, "what found no slot was given a number")
 
     def test_no_room_for_nested_sas(self):
         """Refused, without a rule: what is not kept could not be held.  It goes on when there is."""

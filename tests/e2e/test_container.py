@@ -233,7 +233,7 @@ class HostNetwork(ContainerCase):
 
 class NewNamespace(unittest.TestCase):
     """A guarded process in a network namespace of its own, without a name and without a connection;
-    `run` knows only its own so far.  Its SAs come into the SA table."""
+    `run` knows only its own so far.  Its SAs come into the SA table when it is guarded."""
 
     def setUp(self):
         self.assertEqual(run("ip", "netns").stdout, "")
@@ -241,7 +241,7 @@ class NewNamespace(unittest.TestCase):
         self.bpffs = "/sys/fs/bpf/clatch-new-namespace"
         os.mkdir(self.cgroup)
         self.addCleanup(os.rmdir, self.cgroup)
-        run(LOADER, "load", "--cgroup", self.cgroup, "--bpffs", self.bpffs)
+        run(LOADER, "load", "--bpffs", self.bpffs)
         self.addCleanup(run, LOADER, "unload", "--bpffs", self.bpffs)
         self.end_at_cleanup(subprocess.Popen([LOADER, "run", "--bpffs", self.bpffs],
                                              stderr=subprocess.DEVNULL))
@@ -266,9 +266,10 @@ class NewNamespace(unittest.TestCase):
         run("nsenter", "-t", process.pid, "-n", "ip", "xfrm", "state", "add", "src", "10.1.1.1",
             "dst", "10.1.1.2", "proto", "esp", "spi", "0x77665501", "mode", "transport", "aead",
             "rfc4106(gcm(aes))", "0x" + "11" * 20, "128")
-        self.assertEqual(self.spis(), [])
         with open(f"{self.cgroup}/cgroup.procs", "w", encoding="utf-8") as procs:
             procs.write(str(process.pid))
+        self.assertEqual(self.spis(), [])
+        run(LOADER, "attach", "--cgroup", self.cgroup, "--bpffs", self.bpffs)
         wait_for("its SA in the SA table", lambda: self.spis() == ["77665501"], 60)
 
 

@@ -18,10 +18,11 @@ from lab import run, wait_for
 
 TCP, UDP = Shape(), Shape(upper="udp")
 V6 = Shape(family=socket.AF_INET6)
+VERIFIED_OUT, LATCH_OF = slice(64, 88), 12  # of struct clatch_fast, clatch_verified
 TUNNEL = Shape(mode="tunnel", host_tunnel=True)
 
 
-class Fast(Case):
+class FastCase(Case):
     def entry(self, latch):
         return next(entry for entry in self.guard.dump("clatch_latches")
                     if entry["formatted"]["value"]["id"] == latch["id"])
@@ -29,12 +30,16 @@ class Fast(Case):
     def key(self, latch):
         return [byte.removeprefix("0x") for byte in self.entry(latch)["key"]]
 
-    def slot(self, latch):
-        """The number of its slot, and that."""
+    def lookup_slot(self, latch):
         number = self.entry(latch)["formatted"]["value"]["fast"]
         out = run("bpftool", "-j", "map", "lookup", "pinned", f"{self.guard.bpffs}/clatch_fast",
                   "key", "hex", *(f"{byte:02x}" for byte in struct.pack("<I", number))).stdout
-        return number, json.loads(out)["formatted"]["value"]
+        return number, json.loads(out)
+
+    def slot(self, latch):
+        """The number of its slot, and that."""
+        number, entry = self.lookup_slot(latch)
+        return number, entry["formatted"]["value"]
 
     def timers_ran(self, latch):
         """An SA is looked at anew after that, a second from when it was made."""
@@ -49,6 +54,8 @@ class Fast(Case):
         shown = self.show(latch)
         return [shown[way][what] for way in ("in", "out") for what in ("packets", "bytes")]
 
+
+class Fast(FastCase):
     def test_datagrams_are_counted(self):
         for family, header in (socket.AF_INET, 20), (socket.AF_INET6, 40):
             with self.subTest(family=family):
@@ -178,6 +185,37 @@ class Fast(Case):
             connection.exchange()
         self.assertEqual(self.ways(latch), 2)
         self.assertEqual(self.show(latch)["out"]["sa"][0]["spi"], f"{OTHER[0]:#010x}")
+
+
+class WithoutRun(FastCase):
+    follow = False
+
+    def raw(self, latch):
+        """Key and value of its slot, as bytes."""
+        entry = self.lookup_slot(latch)[1]
+        return [bytearray(int(byte, 16) for byte in entry[part]) for part in ("key", "value")]
+
+    def test_what_was_verified_for_another_latch(self):
+        """Written by a packet that was under way when the slot became this latch's."""
+        connection, latch, shape = self.latched(UDP, "udp")
+        ipsec.exchange_shape(self.lab, dataclasses.replace(shape, reqid=9), OTHER)
+        other = self.connect("udp")
+        other.exchange()
+        other_latch = self.guard.latch(other)
+        wait_for("the SAs' first timer to have run", lambda: self.timers_ran(other_latch))
+        other.exchange()
+        self.assertRaises(PermissionError, connection.a.send, b"under the new SA")
+        verified = self.raw(other_latch)[1][VERIFIED_OUT]
+        key, value = self.raw(latch)
+        value[VERIFIED_OUT] = verified
+        self.guard.update("clatch_fast", key, value)
+        self.assertRaises(PermissionError, connection.a.send, b"under the new SA")
+        self.assertEqual(struct.unpack_from("<I", verified, LATCH_OF)[0], other_latch["id"])
+        struct.pack_into("<I", verified, LATCH_OF, latch["id"])
+        value[VERIFIED_OUT] = verified  # as if it had been verified for this one
+        self.guard.update("clatch_fast", key, value)
+        connection.a.send(b"for this test")
+        self.assertEqual(connection.b.recv(100), b"for this test")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import socket
 import struct
 import subprocess
@@ -57,7 +58,7 @@ class Behind(Case):
         super().setUp()
         self.load()
         self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.netns}", LOADER, "run",
-                                         "--bpffs", self.dir], text=True, stderr=subprocess.PIPE,
+                                         "--bpffs", self.dir], stderr=subprocess.PIPE,
                                         stdout=subprocess.DEVNULL)
         self.addCleanup(self.end_run)
         wait_for("run to take over", lambda: self.status()["daemon"])
@@ -71,10 +72,10 @@ class Behind(Case):
         self.process.communicate(timeout=20)
 
     def warned(self, text):
-        for line in self.process.stderr:
-            if text in line:
-                return
-        self.fail("run has ended")
+        said = b""
+        while text.encode() not in said:
+            self.assertTrue(select.select([self.process.stderr], [], [], WAIT)[0], said)
+            said += os.read(self.process.stderr.fileno(), 4096)
 
     def dump(self, name):
         lines = must("bpftool", "-j", "map", "dump", "pinned", f"{self.dir}/{name}")
@@ -116,6 +117,16 @@ class Behind(Case):
             self.warned("Couldn't reset what is BROKEN")
             self.assertTrue(self.broken(1))
         wait_for("its end", lambda: not self.status()["latches"])
+
+    def test_the_pins_are_renamed(self):
+        """Nothing is loaded any more where it was."""
+        other = self.dir + "-renamed"
+        os.rename(self.dir, other)
+        try:
+            self.warned(f"Unloaded: nothing is left to run at {self.dir}")
+            self.assertEqual(self.process.wait(WAIT), 0)
+        finally:
+            os.rename(other, self.dir)
 
     def test_a_namespace_that_is_found_late(self):
         """Its latches are judged as soon as it is."""
