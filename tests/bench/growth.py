@@ -108,11 +108,12 @@ def told(name, latches, **figures):
 
 
 def trips(lab):
-    """Instructions of a round trip, of each transport."""
+    """Instructions of a round trip, of each transport; the kernel may be at other work for a second
+    after very many latches were written."""
     found = {}
     for proto in ("udp", "tcp"):
         ipsec.install(lab, ipsec.Shape(suite=ipsec.NULL_BOTH, upper=proto), SPIS)
-        found[proto] = round_trip(lab, proto, socket.AF_INET)
+        found[proto] = best(lambda: round_trip(lab, proto, socket.AF_INET))
         ipsec.flush(lab.a, lab.b)
     return found
 
