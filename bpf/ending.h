@@ -15,12 +15,19 @@
 
 #define ENDING_TICK SECOND
 
+static __always_inline void latch_ends(const struct clatch_tuple *tuple,
+				       const struct clatch_latch *l, __u64 id)
+{
+	latch_delete_id(tuple, id,
+			l->flags & CLATCH_OPENING ? CLATCH_END_EXPIRED : CLATCH_END_RELEASED);
+}
+
 static int latch_ended(void *map, struct clatch_tuple *tuple, struct clatch_latch *l)
 {
 	struct clatch_tuple copy = *tuple;
 
 	(void)map;
-	latch_delete(&copy, l->flags & CLATCH_OPENING ? CLATCH_END_EXPIRED : CLATCH_END_RELEASED);
+	latch_ends(&copy, l, l->id);
 	return 0;
 }
 
@@ -37,7 +44,7 @@ static long ending_visit(void *map, __u64 *key, struct ending *ending, struct ti
 	l = bpf_map_lookup_elem(&clatch_latches, &tuple);
 	/* its connection may go on since */
 	if (l && l->id == id && (l->flags & CLATCH_UNTIMED))
-		latch_ended(NULL, &tuple, l);
+		latch_ends(&tuple, l, id);
 	bpf_map_delete_elem(map, &id);
 	return 0;
 }
@@ -76,8 +83,10 @@ static __noinline int latch_end_untimed(const struct clatch_tuple *tuple, struct
 	__sync_fetch_and_or(&l->flags, CLATCH_UNTIMED); /* first: whoever ends it is to see it */
 	bpf_map_update_elem(&clatch_endings, &id, zeroes, BPF_NOEXIST);
 	ending = bpf_map_lookup_elem(&clatch_endings, &id);
-	if (!ending || !t)
+	if (!ending || !t) {
+		__sync_fetch_and_and(&l->flags, ~CLATCH_UNTIMED);
 		return -1;
+	}
 	ending->tuple = *tuple;
 	*(volatile __u64 *)&ending->due = bpf_ktime_get_boot_ns() + ns; /* last */
 	return ending_set_timer(t);
@@ -105,10 +114,9 @@ static __noinline int latch_goes_on(struct clatch_latch *l)
 {
 	__u64 id = l->id;
 
-	if (!(l->flags & CLATCH_UNTIMED))
-		return bpf_timer_cancel(&l->end);
-	__sync_fetch_and_and(&l->flags, ~CLATCH_UNTIMED);
-	return bpf_map_delete_elem(&clatch_endings, &id);
+	if (__sync_fetch_and_and(&l->flags, ~CLATCH_UNTIMED) & CLATCH_UNTIMED)
+		bpf_map_delete_elem(&clatch_endings, &id);
+	return bpf_timer_cancel(&l->end); /* which another CPU may have had all the same */
 }
 
 #endif

@@ -81,21 +81,25 @@ static __always_inline bool latch_claim(const struct clatch_tuple *tuple, struct
 	return first;
 }
 
-/* The latch goes, and @end says why. */
-static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatch_end end)
+/* The latch of @tuple goes, if it is that with this @id, and @end says why. */
+static __noinline void latch_delete_id(const struct clatch_tuple *tuple, __u64 id,
+				       enum clatch_end end)
 {
 	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
-	struct what w = { .type = CLATCH_EV_CLOSED, .end = end };
+	struct what w = { .type = CLATCH_EV_CLOSED, .latch = id, .end = end };
 	__u32 flags;
 
-	w.latch = l ? l->id : 0;
-	if (!l || !latch_claim(tuple, l, w.latch))
+	if (!l || !latch_claim(tuple, l, id))
 		return;
 	w.old_state = latch_state(l);
 	w.state = clatch_next(w.old_state, CLATCH_STEP_RELEASE);
 	fast_release(l);
 	flags = l->flags;
-	if (latch_remove(tuple) && w.old_state != w.state)
+	if (!latch_remove(tuple)) { /* the kernel could not: whoever comes next may try again */
+		__sync_fetch_and_and(&l->flags, ~CLATCH_GOING);
+		return;
+	}
+	if (w.old_state != w.state)
 		report(tuple, NULL, NULL, &w);
 	if (flags & CLATCH_HAS_MORE)
 		bpf_map_delete_elem(&clatch_more, &w.latch);
@@ -103,6 +107,15 @@ static __noinline void latch_delete(const struct clatch_tuple *tuple, enum clatc
 		bpf_map_delete_elem(&clatch_endings, &w.latch);
 	/* last: who asks for something meanwhile looks whether the latch still stands (ask.h) */
 	bpf_map_delete_elem(&clatch_asked, &w.latch);
+}
+
+/* The same of whichever it is; inline, as 6.1 takes no more calls inside each other. */
+static __always_inline void latch_delete(const struct clatch_tuple *tuple, enum clatch_end end)
+{
+	struct clatch_latch *l = bpf_map_lookup_elem(&clatch_latches, tuple);
+
+	if (l)
+		latch_delete_id(tuple, l->id, end);
 }
 
 /* Takes the latch, locked, one step further, at @now.  The state it had. */
@@ -166,7 +179,7 @@ static __always_inline bool latch_reserve(const struct birth *birth, __u64 id, _
 	return false;
 }
 
-/* NULL where the database is full. */
+/* NULL where the database is full, or another CPU is just taking away an earlier one. */
 static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *tuple,
 						    const struct birth *birth)
 {
@@ -185,7 +198,7 @@ static __noinline struct clatch_latch *latch_create(const struct clatch_tuple *t
 		if (birth->asked)
 			bpf_map_delete_elem(&clatch_asked, &id);
 	}
-	return l;
+	return l && l->flags & CLATCH_GOING ? NULL : l;
 }
 
 #endif

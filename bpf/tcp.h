@@ -54,15 +54,19 @@ static __always_inline bool route_may_protect(__u64 sk)
 
 /*
  * Nothing tells us the end of an adopted TCP connection.  Once no descriptor is left, it ends when
- * it has been still for long enough.
+ * it has been still for long enough; and so it does if connect() comes to nothing.
  */
 static __always_inline void adopted_end(struct __sk_buff *ctx, const struct clatch_tuple *tuple,
 					struct clatch_latch *l, struct bpf_sock *sk)
 {
-	if ((l->flags & CLATCH_ADOPTED) && sk->protocol == IPPROTO_TCP &&
-	    sk->state != BPF_TCP_ESTABLISHED && sk->state != BPF_TCP_CLOSE_WAIT &&
-	    !kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_socket))
-		latch_end_in(tuple, l, UNSEEN_END_TIME);
+	if (!(l->flags & CLATCH_ADOPTED) || sk->protocol != IPPROTO_TCP ||
+	    sk->state == BPF_TCP_ESTABLISHED || sk->state == BPF_TCP_CLOSE_WAIT)
+		return;
+	if (sk->state == BPF_TCP_SYN_SENT)
+		__sync_fetch_and_or(&l->flags, CLATCH_OPENING); /* see tcp_established() */
+	else if (kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_socket))
+		return;
+	latch_end_in(tuple, l, UNSEEN_END_TIME);
 }
 
 /*

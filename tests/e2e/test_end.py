@@ -3,6 +3,7 @@
 
 import contextlib
 import socket
+import threading
 import unittest
 
 import ipsec
@@ -12,6 +13,7 @@ from lab import Connection, wait_for
 
 PROTECTED = Shape()
 ROUTED = Shape(mode="tunnel", if_id=42)
+OPENING = 4  # of enum clatch_latch_flag
 
 
 class Refused(Case):
@@ -96,6 +98,27 @@ class Unseen(Case):
 
     def test_reset(self):
         self.repeated(reset=True)
+
+    def test_reset_of_a_connect_that_waits(self):
+        """Its socket is disconnected at once, and its close() tells nothing: the latch has a timer."""
+        client = self.begin()
+        client.setblocking(True)
+        failed = []
+
+        def go_on():
+            try:
+                client.connect(self.peer)
+            except OSError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        self.protect(PROTECTED)
+        thread.join(60)
+        self.assertEqual([type(error) for error in failed], [ConnectionRefusedError])
+        flags, = [entry["formatted"]["value"]["flags"] for entry in self.guard.dump("clatch_latches")
+                  if entry["formatted"]["key"]["remote_port"] == self.peer[1]]
+        self.assertTrue(flags & OPENING)
 
 
 del Case  # a base, not a test
