@@ -38,7 +38,7 @@ class Monitor:
     def ask(self, **command):
         os.write(self.fd, json.dumps(command).encode() + b"\n")
         reply = json.loads(self.replies.readline())
-        if reply.get("return"):
+        if reply.get("return", "failed"):
             raise RuntimeError(f"{command}: {reply}")
 
     def tell(self, words):
