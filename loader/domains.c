@@ -144,14 +144,10 @@ static int note_used(void *context, int fd, __u64 netns, pid_t holder)
 	return 0;
 }
 
-void domains_refresh(struct domains *d)
+static void drop_unused(struct domains *d)
 {
 	struct domain **link = &d->first;
 
-	for (struct domain *domain = d->first; domain; domain = domain->next)
-		domain->used = false;
-	if (netns_each(d->cli->bpffs, note_used, d))
-		return;
 	while (*link) {
 		struct domain *domain = *link;
 
@@ -162,4 +158,16 @@ void domains_refresh(struct domains *d)
 		*link = domain->next;
 		domain_close(domain);
 	}
+}
+
+void domains_refresh(struct domains *d)
+{
+	/* what is missing is looked for now */
+	for (struct domain *domain = d->first; domain; domain = domain->next)
+		domain->used = domain->spd;
+	drop_unused(d);
+	for (struct domain *domain = d->first; domain; domain = domain->next)
+		domain->used = false;
+	if (!netns_each(d->cli->bpffs, note_used, d))
+		drop_unused(d);
 }

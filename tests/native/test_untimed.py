@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import time
 import unittest
 
@@ -27,25 +28,34 @@ TIME_WAIT = "06"  # in /proc/net/tcp
 
 
 class Untimed(GuardedCase):
-    def connections(self, stack):
-        """The guarded ends; the others."""
+    def clients(self, stack):
+        """Of the peer, bound, not connected yet."""
         with netns_of(self.peer):
-            listening = stack.enter_context(socket.create_server((self.PEER, PORT), backlog=COUNT))
-        with self.guarded():
-            own = [stack.enter_context(socket.socket()) for _ in range(COUNT)]
-        others = []
-        for sock in own:
-            sock.connect((self.PEER, PORT))
-            others.append(stack.enter_context(listening.accept()[0]))
-        return own, others
+            socks = [stack.enter_context(socket.socket()) for _ in range(COUNT)]
+        for sock in socks:
+            sock.bind((self.PEER, 0))
+        return socks
 
-    def write_latches(self, socks):
-        cookie = netns_cookie(self.netns)
-        keys = (tuple_of(cookie, (self.OWN, sock.getsockname()[1]), (self.PEER, PORT), 6)
-                for sock in socks)
-        fd = open_map(f"{self.dir}/clatch_latches")
-        update_all(fd, b"".join(keys), b"".join(latch(i + 1) for i in range(COUNT)), COUNT)
+    def write_all(self, name, entries):
+        fd = open_map(f"{self.dir}/{name}")
+        update_all(fd, b"".join(entries), b"".join(entries.values()), len(entries))
         os.close(fd)
+
+    def write_latches(self, ports):
+        """Of connections that these ports of the peer are to make."""
+        cookie = netns_cookie(self.netns)
+        self.write_all("clatch_latches", {
+            tuple_of(cookie, (self.OWN, PORT), (self.PEER, port), 6): latch(i + 1)
+            for i, port in enumerate(ports)})
+        self.write_all("clatch_ports", {struct.pack("<I", PORT ^ port): struct.pack("<I", 1)
+                                        for port in ports})
+
+    def accepted(self, stack, clients):
+        with self.guarded():
+            listening = stack.enter_context(socket.create_server((self.OWN, PORT)))
+        for client in clients:
+            client.connect((self.OWN, PORT))
+            yield stack.enter_context(listening.accept()[0])
 
     def dump(self, name):
         lines = must("bpftool", "-j", "map", "dump", "pinned", f"{self.dir}/{name}")
@@ -64,13 +74,14 @@ class Untimed(GuardedCase):
     def test_time_wait(self):
         self.load("--audit")
         with contextlib.ExitStack() as stack:
-            own, others = self.connections(stack)
-            self.write_latches(own)
+            clients = self.clients(stack)
+            self.write_latches([sock.getsockname()[1] for sock in clients])
+            accepted = list(self.accepted(stack, clients))
             began = time.monotonic()
-            for sock in own + others:
+            for sock in accepted + clients:
                 sock.close()
         self.wait_for("TIME_WAIT", lambda: self.in_time_wait() == COUNT)
-        held = self.dump("clatch_latches")
+        held = [x for x in self.dump("clatch_latches") if x["key"]["remote_port"]]
         self.assertEqual(len(held), COUNT)
         untimed = sum(x["value"]["flags"] & UNTIMED > 0 for x in held)
         print(f"# note: this kernel had no timer for {untimed} of {COUNT} latches")
