@@ -268,6 +268,13 @@ static void on_held(void *context, struct domain *domain, pid_t holder)
 	refresh_held(&w->refresh, domain, holder);
 }
 
+static void on_failed(void *context)
+{
+	struct watch *w = context;
+
+	refresh_later(&w->refresh);
+}
+
 /* A namespace that was not in use before is watched from its first event on. */
 void watch_event(void *context, const struct clatch_event *event)
 {
@@ -379,7 +386,11 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
 	*w = (struct watch){
 		.cli = cli,
 		.loop = loop,
-		.domains = { .cli = cli, .added = on_added, .held = on_held, .context = w },
+		.domains = { .cli = cli,
+			     .added = on_added,
+			     .held = on_held,
+			     .failed = on_failed,
+			     .context = w },
 		.latches = LATCHES_INIT,
 		.orders = { .cli = cli, .control = -1 },
 		.table = SA_TABLE_INIT,
