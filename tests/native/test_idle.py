@@ -167,6 +167,16 @@ class Hear(IdleCase):
         self.end(host)
         self.assertTrue(wait_for(lambda: self.open_files() == before, 40), "it is kept")
 
+    def test_detached(self):
+        """Nor of one that goes on, and is not guarded any more."""
+        self.start_run()
+        before = self.open_files()
+        self.host()
+        self.ok("attach", "--cgroup", self.make_cgroup("b"))
+        self.assertTrue(wait_for(lambda: self.open_files() > before), "the namespace is not seen")
+        self.ok("detach", "--cgroup", self.cgroup)
+        self.assertTrue(wait_for(lambda: self.open_files() == before), "it is kept")
+
     def has_warned(self):
         return "Couldn't watch" in self.warnings.read_text(encoding="utf-8")
 
