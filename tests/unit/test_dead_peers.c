@@ -106,7 +106,7 @@ static void test_latched_after_it(void **state)
 static void assert_tried_again(struct world *w, long given)
 {
 	while (w->orders.given < given)
-		assert_true(sd_event_run(w->loop, UINT64_MAX) >= 0);
+		assert_true(sd_event_run(w->loop, 10000000) > 0);
 	assert_int_equal(w->orders.given, given);
 	assert_int_equal(sd_event_source_get_enabled(w->dead_peers.again, NULL), 0);
 }

@@ -83,7 +83,7 @@ static void test_told(void **state)
 	assert_int_equal(w->told, 0);
 	assert_int_equal(utimensat(AT_FDCWD, w->dir, NULL, 0), 0);
 	while (w->looks < 2)
-		assert_true(sd_event_run(w->loop, UINT64_MAX) >= 0);
+		assert_true(sd_event_run(w->loop, 10000000) > 0);
 	assert_int_equal(w->told, 1);
 }
 
@@ -94,7 +94,7 @@ static void test_not_told(void **state)
 
 	open_at(w, "/nonexistent");
 	while (w->looks < 3)
-		assert_true(sd_event_run(w->loop, UINT64_MAX) >= 0);
+		assert_true(sd_event_run(w->loop, 10000000) > 0);
 	assert_int_equal(w->told, 3);
 }
 
