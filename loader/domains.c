@@ -52,7 +52,7 @@ static void say_failed(struct domains *d, int err)
 	if (!d->failed_said)
 		cli_warn(d->cli,
 			 "Couldn't watch the SAs and policies of a network namespace in use: %s; "
-			 "conflicts there are seen only when a packet suffers",
+			 "until that is done, conflicts there are seen only when a packet suffers",
 			 strerror(-err));
 	d->failed_said = true;
 }
@@ -69,22 +69,12 @@ static int open_own(struct domains *d)
 	return err ? err : open_one(d, fd, netns, 0);
 }
 
-static int open_new(void *context, int fd, __u64 netns, pid_t holder)
-{
-	struct domains *d = context;
-	int err = known(d, netns) ? 0 : open_one(d, fd, netns, holder);
-
-	if (err)
-		say_failed(d, err);
-	return 0;
-}
-
 int domains_open(struct domains *d)
 {
 	int err = open_own(d);
 
 	if (!err)
-		netns_each(d->cli->bpffs, open_new, d);
+		domains_refresh(d);
 	return err;
 }
 
@@ -103,12 +93,13 @@ static void note_missing(struct domains *d, __u64 netns)
 {
 	struct domain *domain = calloc(1, sizeof(*domain));
 
+	d->failed(d->context);
 	if (!domain)
 		return;
 	domain->netns = netns;
+	domain->used = true;
 	domain->next = d->first;
 	d->first = domain;
-	d->held(d->context, domain, HOLDER_UNKNOWN);
 }
 
 struct domain *domains_find(struct domains *d, __u64 netns)
@@ -134,12 +125,17 @@ static int note_used(void *context, int fd, __u64 netns, pid_t holder)
 {
 	struct domains *d = context;
 	struct domain *domain = known(d, netns);
+	int err;
 
 	if (domain && domain->spd) {
 		domain->used = true;
 		d->held(d->context, domain, holder);
-	} else if (!domain) {
-		open_new(d, fd, netns, holder);
+		return 0;
+	}
+	err = open_one(d, fd, netns, holder);
+	if (err) {
+		say_failed(d, err);
+		note_missing(d, netns);
 	}
 	return 0;
 }
@@ -160,14 +156,18 @@ static void drop_unused(struct domains *d)
 	}
 }
 
+/* What was missing is opened if it is there now, and noted anew if it is not. */
 void domains_refresh(struct domains *d)
 {
-	/* what is missing is looked for now */
-	for (struct domain *domain = d->first; domain; domain = domain->next)
-		domain->used = domain->spd;
-	drop_unused(d);
+	int err;
+
 	for (struct domain *domain = d->first; domain; domain = domain->next)
 		domain->used = false;
-	if (!netns_each(d->cli->bpffs, note_used, d))
+	err = netns_each(d->cli->bpffs, note_used, d);
+	if (!err) {
 		drop_unused(d);
+		return;
+	}
+	say_failed(d, err);
+	d->failed(d->context);
 }

@@ -8,8 +8,6 @@
 #include "cli.h"
 #include "domain.h"
 
-#define HOLDER_UNKNOWN -1
-
 struct domains {
 	const struct cli *cli;
 	const struct sa_table *table;
@@ -17,10 +15,11 @@ struct domains {
 	int (*added)(void *context, struct domain *domain);
 	/*
 	 * Called for each whenever it was found in use: @holder is the guarded thread that it was
-	 * found with, 0 = it has a name or is our own; HOLDER_UNKNOWN: it could not be found, and is
-	 * not looked for again before a refresh.
+	 * found with, 0 = it has a name or is our own.
 	 */
 	void (*held)(void *context, struct domain *domain, pid_t holder);
+	/* One could not be found or opened, which only another refresh tries again. */
+	void (*failed)(void *context);
 	void *context;
 	struct domain *first;
 	bool full_said; /* that the SA table has no room */
@@ -35,7 +34,7 @@ void domains_close(struct domains *d);
 struct domain *domains_find(struct domains *d, __u64 netns);
 
 /*
- * Opens what is new, and closes those that no guarded process is in and that have no name: an open
+ * Opens what is new or could not be opened before, and closes those that no guarded process is in and that have no name: an open
  * one would keep its namespace alive.
  */
 void domains_refresh(struct domains *d);

@@ -21,6 +21,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *context)
 
 	(void)source, (void)usec;
 	l->looked = true;
+	if (l->polls)
+		l->owner.told(l->owner.context);
 	l->owner.look(l->owner.context);
 	return 0;
 }
@@ -50,7 +52,7 @@ int look_open(struct look *l, const struct cli *cli, sd_event *loop, const struc
 	int err;
 
 	*l = (struct look){ .owner = *owner };
-	/* where this host has too many of such watches, each second says what was told */
+	/* where this host has too many of such watches, it is as if told each second */
 	l->polls = sd_event_add_inotify(loop, &l->told, cli->bpffs, IN_ATTRIB, on_told, l) < 0;
 	err = sd_event_add_time_relative(loop, &l->timer, CLOCK_MONOTONIC, 0, 0, on_timer, l);
 	if (err >= 0)

@@ -23,7 +23,7 @@ struct look {
 	sd_event_source *heard; /* after whatever the event loop did */
 	sd_event_source *timer;
 	bool looked; /* what the event loop did was our own look */
-	bool polls; /* the kernel does not tell: each second */
+	bool polls; /* the kernel does not tell: each second, as if told */
 };
 
 /* The first look follows at once.  0 or -errno. */

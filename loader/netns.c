@@ -108,12 +108,19 @@ static int note_seen(struct walk *w, const struct stat *st)
 	return 0;
 }
 
-/* One that cannot be entered is passed over.  0, -ENOMEM, or what the visit returned. */
+/* What cannot be entered is passed over, but not where it is us who lack something. */
+static int pass_over(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM ? err : 0;
+}
+
+/* 0, -errno, or what the visit returned. */
 static int visit_path(struct walk *w, const char *path, pid_t holder)
 {
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 	__u64 cookie;
+	int err;
 
 	if (stat(path, &st) || was_seen(w, &st))
 		return 0;
@@ -121,12 +128,15 @@ static int visit_path(struct walk *w, const char *path, pid_t holder)
 	if (w->count && st.st_dev != w->seen[0].st_dev)
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) || was_seen(w, &st))
+	if (fd < 0)
+		return pass_over(-errno);
+	if (fstat(fd, &st) || was_seen(w, &st))
 		return 0;
 	if (note_seen(w, &st))
 		return -ENOMEM;
-	if (netns_inside(fd, own_cookie, &cookie))
-		return 0;
+	err = netns_inside(fd, own_cookie, &cookie);
+	if (err)
+		return pass_over(err);
 	return w->visit(w->context, fd, cookie, holder);
 }
 
@@ -144,14 +154,15 @@ static int visit_threads(struct walk *w, const char *cgroup)
 	if (pins_path(path, cgroup, "cgroup.threads"))
 		return 0;
 	threads = fopen(path, "re");
-	while (threads && !ret && fgets(line, sizeof(line), threads)) {
+	if (!threads)
+		return pass_over(-errno);
+	while (!ret && fgets(line, sizeof(line), threads)) {
 		if (sscanf(line, "%u", &id) != 1 || !id)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%u/ns/net", id);
 		ret = visit_path(w, path, id);
 	}
-	if (threads)
-		fclose(threads);
+	fclose(threads);
 	return ret;
 }
 
@@ -160,16 +171,19 @@ static int visit_cgroup(struct walk *w, __u64 id)
 	char path[PATH_MAX], *roots[] = { path, NULL };
 	FTSENT *entry;
 	FTS *tree;
-	int ret = 0;
+	int ret;
 
-	if (cgroup_path(id, path))
-		return 0; /* removed since */
+	ret = cgroup_path(id, path);
+	if (ret)
+		return pass_over(ret); /* removed since */
 	tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
 	if (!tree)
 		return -errno;
 	while (!ret && (entry = fts_read(tree)))
 		if (entry->fts_info == FTS_D)
 			ret = visit_threads(w, entry->fts_path);
+		else if (entry->fts_info == FTS_DNR)
+			ret = pass_over(-entry->fts_errno);
 	fts_close(tree);
 	return ret;
 }
@@ -193,7 +207,9 @@ static int visit_named(struct walk *w)
 	struct dirent *name;
 	int ret = 0;
 
-	while (names && !ret && (name = readdir(names)))
+	if (!names)
+		return pass_over(-errno);
+	while (!ret && (name = readdir(names)))
 		if (name->d_name[0] != '.' && !pins_path(path, NAMED, "%s", name->d_name))
 			ret = visit_path(w, path, 0);
 	return ret;

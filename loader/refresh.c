@@ -26,6 +26,11 @@ void refresh_soon(struct refresh *r)
 	refresh_in(r, SOON_US);
 }
 
+void refresh_later(struct refresh *r)
+{
+	refresh_in(r, LATER_US);
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *context)
 {
 	struct refresh *r = context;
@@ -43,11 +48,10 @@ static int on_mounts(sd_event_source *source, int fd, uint32_t revents, void *co
 	return 0;
 }
 
-/* That it left the namespace without ending is seen at the next refresh. */
 static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *context)
 {
 	(void)source, (void)fd, (void)revents;
-	refresh_in(context, LATER_US);
+	refresh_later(context);
 	return 0;
 }
 
@@ -87,12 +91,11 @@ static bool is_watched(const struct domain *domain)
 
 void refresh_held(struct refresh *r, struct domain *domain, pid_t holder)
 {
-	if (holder > 0 && is_watched(domain))
+	if (holder && is_watched(domain))
 		return;
 	domain->holder_source = sd_event_source_disable_unref(domain->holder_source);
-	if (holder > 0 ? watch_process(r, domain, holder) : !holder && r->mounts)
-		return;
-	refresh_in(r, LATER_US);
+	if (holder ? !watch_process(r, domain, holder) : !r->mounts)
+		refresh_later(r);
 }
 
 int refresh_open(struct refresh *r, sd_event *loop, struct domains *domains)

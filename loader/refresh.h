@@ -2,7 +2,9 @@
 /*
  * When the network namespaces in use are to be looked for anew: the kernel tells of mounts, by which
  * they get and lose names, and of the end of the process that a namespace was found with.  As long as
- * one is open of whose end it does not tell, each 10 s.
+ * one is open of whose end it does not tell, or could not be opened, each 10 s.  It does not tell either
+ * that a process goes into another namespace by setns(): the one that it left stays open, and so is kept
+ * alive, until they are looked for anew for another reason.
  */
 #ifndef CLATCH_REFRESH_H
 #define CLATCH_REFRESH_H
@@ -25,6 +27,8 @@ void refresh_close(struct refresh *refresh);
 
 /* Something has changed: within a second. */
 void refresh_soon(struct refresh *refresh);
+/* Something could not be done: in 10 s. */
+void refresh_later(struct refresh *refresh);
 
 /* domains.h, held(). */
 void refresh_held(struct refresh *refresh, struct domain *domain, pid_t holder);

@@ -127,6 +127,7 @@ static int detach(const struct cli *cli, const struct wanted *wanted)
 		status = detach_all(cli, &targets, &all);
 	if (!status && wanted->gone)
 		status = detach_gone(cli, &all);
+	pins_tell(cli);
 	targets_free(&targets);
 	free(all.cgroups);
 	return status;

@@ -11,6 +11,7 @@
 #include "behind.h"
 #include "cleanup.h"
 #include "control.h"
+#include "dead_peers.h"
 #include "domains.h"
 #include "end.h"
 #include "identities.h"
@@ -40,6 +41,7 @@ struct watch {
 	struct map_walk *walk; /* the sweep's, while it is under way */
 	struct behind behind;
 	struct overdue overdue;
+	struct dead_peers dead_peers;
 	struct refresh refresh;
 	struct look look;
 };
@@ -170,54 +172,11 @@ static void identities_told(void *context)
 	}
 }
 
-struct dead_peer {
-	struct watch *watch;
-	__u64 netns;
-	__u16 peer_id;
-};
-
-static bool has_peer(struct latches *latches, const struct clatch_latch *latch, enum clatch_dir dir,
-		     __u16 peer_id)
-{
-	struct latch_side side;
-
-	latches_resolve(latches, &side, latch, dir);
-	for (__u32 i = 0; i < side.count; i++)
-		if (side.sa[i].who.peer_id == peer_id)
-			return true;
-	return false;
-}
-
-static int break_for_good(void *context, const struct clatch_tuple *tuple,
-			  const struct clatch_latch *latch)
-{
-	const struct dead_peer *dead = context;
-	struct latches *latches = &dead->watch->latches;
-	const struct clatch_order order = {
-		.tuple = *tuple,
-		.id = latch->id,
-		.type = CLATCH_ORDER_CAUSES,
-		.direction = CLATCH_OUT,
-		.set = CLATCH_CAUSE_DEAD_PEER,
-	};
-
-	if (tuple->netns != dead->netns || !(has_peer(latches, latch, CLATCH_IN, dead->peer_id) ||
-					     has_peer(latches, latch, CLATCH_OUT, dead->peer_id)))
-		return 0;
-	orders_give(&dead->watch->orders, &order);
-	return 0;
-}
-
-/* RFC 5660 R14: whatever the peer remembered of its connections is gone, or it is. */
 static void peer_died(void *context, __u64 netns, __u16 peer_id)
 {
 	struct watch *w = context;
-	struct dead_peer dead = { w, netns, peer_id };
-	int err = latches_walk(&w->latches, break_for_good, &dead);
 
-	if (err)
-		cli_warn(w->cli, "Couldn't break all latches of a dead peer: %s", strerror(-err));
-	orders_finish(&w->orders);
+	dead_peers_note(&w->dead_peers, netns, peer_id);
 }
 
 static int end_damaged(void *context, const struct clatch_tuple *tuple,
@@ -266,6 +225,13 @@ static void on_held(void *context, struct domain *domain, pid_t holder)
 	struct watch *w = context;
 
 	refresh_held(&w->refresh, domain, holder);
+}
+
+static void on_failed(void *context)
+{
+	struct watch *w = context;
+
+	refresh_later(&w->refresh);
 }
 
 /* A namespace that was not in use before is watched from its first event on. */
@@ -328,6 +294,8 @@ static int add_timers(struct watch *w)
 		err = behind_open(&w->behind, w->loop, &w->domains, read_again);
 	if (!err)
 		err = overdue_open(&w->overdue, w->loop);
+	if (!err)
+		err = dead_peers_open(&w->dead_peers, w->loop);
 	return err ? err : refresh_open(&w->refresh, w->loop, &w->domains);
 }
 
@@ -379,10 +347,15 @@ int watch_open(struct watch **watch, const struct cli *cli, sd_event *loop,
 	*w = (struct watch){
 		.cli = cli,
 		.loop = loop,
-		.domains = { .cli = cli, .added = on_added, .held = on_held, .context = w },
+		.domains = { .cli = cli,
+			     .added = on_added,
+			     .held = on_held,
+			     .failed = on_failed,
+			     .context = w },
 		.latches = LATCHES_INIT,
 		.orders = { .cli = cli, .control = -1 },
 		.table = SA_TABLE_INIT,
+		.dead_peers = { .cli = cli, .latches = &w->latches, .orders = &w->orders },
 		.overdue = { .cli = cli, .latches = &w->latches, .own = options->reset_after },
 	};
 	err = open_parts(w, options->vici);
@@ -404,6 +377,7 @@ void watch_close(struct watch *w)
 	map_walk_end(w->walk);
 	behind_close(&w->behind);
 	overdue_close(&w->overdue);
+	dead_peers_close(&w->dead_peers);
 	look_close(&w->look);
 	domains_close(&w->domains);
 	refresh_close(&w->refresh);

@@ -19,6 +19,7 @@ import options
 from guarded import GuardedCase
 from layout import latch, side, tuple_of
 from native import LOADER, must, set_up_module
+from test_behind import starved
 from test_events import wait_for
 from test_scale import netns_cookie
 
@@ -63,10 +64,12 @@ class IdleCase(GuardedCase):
         self.load()
 
     def start_run(self):
-        self.process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", self.propagation, "nsenter",
-             f"--net=/run/netns/{self.netns}", LOADER, "run", "--json", "--bpffs", self.dir],
-            stdout=subprocess.DEVNULL)
+        self.warnings = pathlib.Path(self.file("", "warnings"))
+        with self.warnings.open("w", encoding="utf-8") as warnings:
+            self.process = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", self.propagation, "nsenter",
+                 f"--net=/run/netns/{self.netns}", LOADER, "run", "--json", "--bpffs", self.dir],
+                stdout=subprocess.DEVNULL, stderr=warnings)
         self.addCleanup(self.process.wait, 20)
         self.addCleanup(self.process.terminate)
         self.assertTrue(wait_for(lambda: self.status()["daemon"]))
@@ -164,16 +167,43 @@ class Hear(IdleCase):
         self.end(host)
         self.assertTrue(wait_for(lambda: self.open_files() == before, 40), "it is kept")
 
+    def test_detached(self):
+        """Nor of one that goes on, and is not guarded any more."""
+        self.start_run()
+        before = self.open_files()
+        self.host()
+        self.ok("attach", "--cgroup", self.make_cgroup("b"))
+        self.assertTrue(wait_for(lambda: self.open_files() > before), "the namespace is not seen")
+        self.ok("detach", "--cgroup", self.cgroup)
+        self.assertTrue(wait_for(lambda: self.open_files() == before), "it is kept")
+
+    def has_warned(self):
+        return "Couldn't watch" in self.warnings.read_text(encoding="utf-8")
+
+    def violate(self, host):
+        host.stdin.write("\n")
+        host.stdin.flush()
+        self.assertEqual(host.stdout.readline(), "1\n")  # EPERM
+
     def test_violation(self):
         """A namespace that was not known is watched from its first event on."""
         self.put_in_force(RULE)
         self.start_run()
         before = self.open_files()
-        host = self.host()
-        host.stdin.write("\n")
-        host.stdin.flush()
-        self.assertEqual(host.stdout.readline(), "1\n")  # EPERM
+        self.violate(self.host())
         self.assertTrue(wait_for(lambda: self.open_files() > before), "the namespace is not seen")
+
+    def test_starved(self):
+        """And if that cannot be done for want of files, it is as soon as it can."""
+        self.put_in_force(RULE)
+        self.start_run()
+        host = self.host()
+        before = self.open_files()
+        with starved(self.process):
+            self.violate(host)
+            self.assertTrue(wait_for(self.has_warned))
+            self.assertEqual(self.open_files(), before)
+        self.assertTrue(wait_for(lambda: self.open_files() > before, 40), "it is lost")
 
 
 class Named(IdleCase):
