@@ -6,7 +6,6 @@
 #ifndef CLATCH_ATTACH_H
 #define CLATCH_ATTACH_H
 
-#include <stdbool.h>
 #include <clatch/meta.h>
 
 /*

@@ -28,8 +28,8 @@ static void warn_of_contradictions(const struct cli *cli, const struct clatch_me
 }
 
 /*
- * The rules first: what is guarded from now on is under them, and what it needs, and may have got by
- * that, depends on them.
+ * The rules first: what is guarded from now on is under them.  And loading them attaches what they
+ * need to what is guarded already.
  */
 static int add_missing(const struct cli *cli, const struct load_options *options, struct targets *t)
 {
