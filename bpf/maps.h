@@ -370,7 +370,8 @@ struct {
 
 /*
  * What the program of a latch with CLATCH_ASKED had asked for when it was made, by the latch's id.
- * Full: as when the latch database is full.  Size: CLATCH_FEW.  An entry that is not there is taken for a demand that is not met.
+ * Full: as when the latch database is full.  Size: CLATCH_FEW.  An entry that is not there is taken
+ * for a demand that is not met.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -8,8 +8,6 @@
 
 #include "maps.h"
 
-#include "maps.h"
-
 #define CLOCK_BOOTTIME 7
 
 /* A tick's walk over its things. */

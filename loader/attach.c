@@ -56,8 +56,8 @@ static int link_path(char path[PATH_MAX], const char *dir, __u64 id, const struc
 }
 
 /*
- * Is there a program on a cgroup above that allows those below to put theirs in its place?  It would
- * not run any more for the processes of @cgroup.
+ * Is there a program on a cgroup above that allows those below to put theirs in its place?  It
+ * would not run any more for the processes of @cgroup.
  */
 static bool would_displace(int cgroup, enum bpf_attach_type type)
 {
@@ -112,44 +112,69 @@ static int remove_link(const char *dir, __u64 id, const struct cgroup_hook *hook
 	return !err && unlink(path) && errno != ENOENT ? -errno : err;
 }
 
-/* In doubt there are. */
-static bool rules_in_force(const char *dir)
+/* 1, 0 or -errno. */
+static int rules_in_force(const char *dir)
 {
 	_cleanup_close_ int fd = open_map(dir, "clatch_policy");
 	struct clatch_policy policy;
 	__u32 first = 0;
 
-	return fd < 0 || bpf_map_lookup_elem(fd, &first, &policy) || policy.count;
+	if (fd < 0)
+		return fd;
+	return bpf_map_lookup_elem(fd, &first, &policy) ? -errno : policy.count != 0;
 }
 
-bool cgroup_attached(const char *dir, __u64 id)
+/* Does a cgroup lack this, with rules in force or without? */
+static bool lacks(const char *dir, __u64 id, const struct cgroup_hook *hook, bool rules)
 {
-	bool rules = rules_in_force(dir);
+	return (rules || !rules_only(hook)) && !has_link(dir, id, hook);
+}
 
+int cgroup_attached(const char *dir, __u64 id)
+{
+	int rules = rules_in_force(dir);
+
+	if (rules < 0)
+		return rules;
 	for (size_t i = 0; i < CGROUP_HOOKS; i++)
-		if ((rules || !rules_only(&cgroup_hooks[i])) &&
-		    !has_link(dir, id, &cgroup_hooks[i]))
-			return false;
-	return true;
+		if (lacks(dir, id, &cgroup_hooks[i], rules))
+			return 0;
+	return 1;
+}
+
+int detach_added(const char *dir, __u64 id, unsigned int added)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
+		if (added & 1U << i)
+			err = remove_link(dir, id, &cgroup_hooks[i]);
+	return err;
+}
+
+/* What is there guards, and stays all the while.  Which were added, a bit for each, or -errno. */
+static int attach_lacking(const char *dir, int fd, __u64 id, bool rules)
+{
+	unsigned int added = 0;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++) {
+		if (!lacks(dir, id, &cgroup_hooks[i], rules))
+			continue;
+		err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
+		added |= err ? 0 : 1U << i;
+	}
+	if (err)
+		detach_added(dir, id, added);
+	return err ? err : (int)added;
 }
 
 int attach_cgroup(const char *dir, int fd, __u64 id)
 {
-	int err = cgroup_attached(dir, id) ? -EEXIST : 0;
-	bool rules = rules_in_force(dir);
+	int rules = rules_in_force(dir);
+	int added = rules < 0 ? rules : attach_lacking(dir, fd, id, rules);
 
-	/* some but not all: an attach was killed */
-	if (!err)
-		err = detach_cgroup(dir, id);
-	if (err && err != -ENOENT)
-		return err;
-	err = 0;
-	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
-		if (rules || !rules_only(&cgroup_hooks[i]))
-			err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
-	if (err)
-		detach_cgroup(dir, id);
-	return err;
+	return added ? added : -EEXIST;
 }
 
 int detach_cgroup(const char *dir, __u64 id)
@@ -164,23 +189,14 @@ int detach_cgroup(const char *dir, __u64 id)
 	return err || any ? err : -ENOENT;
 }
 
-/* What only rules need, on a cgroup where it is missing; one that is gone needs nothing. */
+/* To one that was removed, be it meanwhile, nothing can be attached any more. */
 static int attach_for_rules(const char *dir, __u64 id)
 {
-	_cleanup_close_ int fd = -1;
+	_cleanup_close_ int fd = cgroup_open_id(id);
 	char path[PATH_MAX];
-	int err = cgroup_path(id, path);
-	__u64 found;
+	int added = fd < 0 ? fd : attach_lacking(dir, fd, id, true);
 
-	if (err)
-		return err == -ESTALE ? 0 : err;
-	fd = cgroup_open(path, &found);
-	if (fd < 0)
-		return fd;
-	for (size_t i = 0; !err && i < CGROUP_HOOKS; i++)
-		if (rules_only(&cgroup_hooks[i]) && !has_link(dir, id, &cgroup_hooks[i]))
-			err = attach_hook(dir, fd, id, &cgroup_hooks[i]);
-	return err;
+	return added >= 0 || cgroup_path(id, path) == -ESTALE ? 0 : added;
 }
 
 int attach_rules(const char *dir)

@@ -6,20 +6,22 @@
 #ifndef CLATCH_ATTACH_H
 #define CLATCH_ATTACH_H
 
-#include <stdbool.h>
 #include <clatch/meta.h>
 
 /*
- * Puts all cgroup programs that are needed on a cgroup, or none.  0; -EEXIST they are there already; -EPERM the
- * program of somebody else allows no others; -ENOTEMPTY one above would not run any more; -errno.
- * @fd is that of cgroup_open().
+ * Puts those cgroup programs on a cgroup that are needed and not there yet, or none: some are there
+ * after an attach that was killed.  What was added, for detach_added(); -EEXIST all are there
+ * already; -EPERM the program of somebody else allows no others; -ENOTEMPTY one above would not run
+ * any more; -errno.  @fd is that of cgroup_open().
  */
 int attach_cgroup(const char *dir, int fd, __u64 id);
-/* Are all of them there that are needed now?  Not so after an attach that was killed, which attach_cgroup() repairs. */
-bool cgroup_attached(const char *dir, __u64 id);
+/* Undoes it.  0 or -errno. */
+int detach_added(const char *dir, __u64 id, unsigned int added);
+/* Are all of them there that are needed now?  1, 0 or -errno. */
+int cgroup_attached(const char *dir, __u64 id);
 /*
- * What only rules need: put on all cgroups before rules come into force, and taken off when there are
- * none any more.  0 or an error of attach_cgroup().
+ * What only rules need: put on all cgroups before rules come into force, and taken off when there
+ * are none any more.  0 or an error of attach_cgroup().
  */
 int attach_rules(const char *dir);
 void detach_rules(const char *dir);
@@ -29,10 +31,10 @@ int detach_cgroup(const char *dir, __u64 id);
 int attached_cgroups(const char *dir, __u64 **ids);
 
 /*
- * Puts the tc filters of its role on a device of the caller's network namespace, in front of others, and
- * records them; all or none.  0; -EEXIST they are there already; -ENFILE no room for more devices;
- * -EBUSY the device has an ingress qdisc, which has no egress side; -EADDRINUSE a filter that ours
- * cannot precede; -errno.
+ * Puts the tc filters of its role on a device of the caller's network namespace, in front of
+ * others, and records them; all or none.  0; -EEXIST they are there already; -ENFILE no room for
+ * more devices; -EBUSY the device has an ingress qdisc, which has no egress side; -EADDRINUSE a
+ * filter that ours cannot precede; -errno.
  */
 int attach_device(const char *dir, unsigned int ifindex, enum clatch_role role);
 /*

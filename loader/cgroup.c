@@ -69,26 +69,29 @@ static int search(char *root, __u64 id, char path[PATH_MAX])
 	return err;
 }
 
-static int path_below(char *root, __u64 id, char path[PATH_MAX])
+/* Whoever made it anew meanwhile gave it another id. */
+static int open_found(char *root, __u64 id)
+{
+	_cleanup_close_ int fd = -1;
+	char path[PATH_MAX];
+	int err = search(root, id, path);
+	__u64 opened;
+
+	if (err)
+		return err;
+	fd = cgroup_open(path, &opened);
+	return fd == -ENOENT || (fd >= 0 && opened != id) ? -ESTALE : TAKE_FD(fd);
+}
+
+static int open_below(char *root, __u64 id)
 {
 	_cleanup_close_ int mount = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int fd = -1;
-	char link[32];
-	ssize_t length;
+	int fd;
 
 	if (mount < 0)
 		return -errno;
 	fd = open_by_id(mount, id);
-	if (fd == -EPERM)
-		return search(root, id, path);
-	if (fd < 0)
-		return fd;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	length = readlink(link, path, PATH_MAX - 1);
-	if (length < 0)
-		return -errno;
-	path[length] = '\0';
-	return 0;
+	return fd == -EPERM ? open_found(root, id) : fd;
 }
 
 /* The next mount of @type, from those in @mounts. */
@@ -102,18 +105,34 @@ static struct mntent *next_mount(FILE *mounts, const char *type)
 	return NULL;
 }
 
-int cgroup_path(__u64 id, char path[PATH_MAX])
+int cgroup_open_id(__u64 id)
 {
 	FILE *mounts = setmntent("/proc/self/mounts", "re");
 	struct mntent *mount;
-	int err = -ENOENT;
+	int fd = -ENOENT;
 
 	if (!mounts)
 		return -errno;
-	while (err && (mount = next_mount(mounts, "cgroup2")))
-		err = path_below(mount->mnt_dir, id, path);
+	while (fd < 0 && (mount = next_mount(mounts, "cgroup2")))
+		fd = open_below(mount->mnt_dir, id);
 	endmntent(mounts);
-	return err;
+	return fd;
+}
+
+int cgroup_path(__u64 id, char path[PATH_MAX])
+{
+	_cleanup_close_ int fd = cgroup_open_id(id);
+	char link[32];
+	ssize_t length;
+
+	if (fd < 0)
+		return fd;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	length = readlink(link, path, PATH_MAX - 1);
+	if (length < 0)
+		return -errno;
+	path[length] = '\0';
+	return 0;
 }
 
 int mount_find(const char *type, char path[PATH_MAX])

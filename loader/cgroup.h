@@ -13,9 +13,12 @@
 int cgroup_open(const char *path, __u64 *id);
 
 /*
- * The path of a cgroup as seen through one of the mounted hierarchies.  0; -ESTALE it is gone;
- * -ENOENT no cgroup2 is mounted; -errno.
+ * Opens it by id through one of the mounted hierarchies, whatever is at its path now.  A file
+ * descriptor; -ESTALE it is gone; -ENOENT no cgroup2 is mounted; -errno.
  */
+int cgroup_open_id(__u64 id);
+
+/* The path of a cgroup as seen there.  0, or as cgroup_open_id(). */
 int cgroup_path(__u64 id, char path[PATH_MAX]);
 
 /* Where a file system of @type, such as cgroup2, is mounted first.  0 or -ENOENT. */

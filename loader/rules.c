@@ -186,7 +186,7 @@ int rules_replace(const struct cli *cli, const struct policy *policy)
 		err = write_rules(rules, policy, generation);
 	if (!err)
 		switch_to(in_force, policy, generation);
-	if (!err && !policy->rule_count)
+	if (!in_force->count) /* nor before, where it failed */
 		detach_rules(cli->bpffs);
 	return err;
 }

@@ -27,18 +27,25 @@ static void warn_of_contradictions(const struct cli *cli, const struct clatch_me
 			 cli->bpffs, meta->max_latches);
 }
 
-/* The rules first: what is guarded from now on is under them. */
+/*
+ * The rules first: what is guarded from now on is under them.  And loading them attaches what they
+ * need to what is guarded already.
+ */
 static int add_missing(const struct cli *cli, const struct load_options *options, struct targets *t)
 {
 	_cleanup_close_ int lock = pins_lock(cli->bpffs, NULL);
-	int err = lock < 0 ? lock : targets_drop_guarded(cli->bpffs, t);
+	int err = lock < 0 ? lock : 0;
 
+	if (!err && options->policy_file) {
+		err = rules_replace(cli, &options->policy);
+		if (err)
+			return rules_fail(cli, err);
+	}
+	if (!err)
+		err = targets_drop_guarded(cli->bpffs, t);
 	if (err)
 		return cli_fail(cli, "Couldn't read what is attached at %s: %s", cli->bpffs,
 				pins_strerror(err));
-	err = options->policy_file ? rules_replace(cli, &options->policy) : 0;
-	if (err)
-		return rules_fail(cli, err);
 	return targets_attach(cli, t);
 }
 

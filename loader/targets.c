@@ -216,22 +216,27 @@ void targets_free(struct targets *targets)
 	*targets = (struct targets){};
 }
 
-/* By the programs on it, or on one above it: what is above runs for those below too. */
-static bool is_guarded(const char *dir, const __u64 *ids, const struct cgroup_target *cgroup)
+/*
+ * By the programs on it, or on one above it: what is above runs for those below too.  1, 0 or
+ * -errno.
+ */
+static int is_guarded(const char *dir, const __u64 *ids, const struct cgroup_target *cgroup)
 {
 	char path[PATH_MAX], own[PATH_MAX];
+	int attached = cgroup_attached(dir, cgroup->id);
 	size_t length;
 
-	if (cgroup_attached(dir, cgroup->id))
-		return true;
-	if (cgroup_path(cgroup->id, own))
-		return false;
+	if (attached || cgroup_path(cgroup->id, own))
+		return attached;
 	for (; *ids; ids++) {
-		length = cgroup_attached(dir, *ids) && !cgroup_path(*ids, path) ? strlen(path) : 0;
-		if (length && !strncmp(own, path, length) && own[length] == '/')
-			return true;
+		length = cgroup_path(*ids, path) ? 0 : strlen(path);
+		if (!length || strncmp(own, path, length) || own[length] != '/')
+			continue;
+		attached = cgroup_attached(dir, *ids);
+		if (attached)
+			return attached;
 	}
-	return false;
+	return 0;
 }
 
 static int drop_guarded_cgroups(const char *dir, struct targets *t)
@@ -239,15 +244,17 @@ static int drop_guarded_cgroups(const char *dir, struct targets *t)
 	__u64 *ids = NULL;
 	int err = attached_cgroups(dir, &ids);
 	size_t kept = 0;
+	int guarded;
 
-	for (size_t i = 0; !err && i < t->cgroup_count; i++) {
-		if (is_guarded(dir, ids, &t->cgroups[i]))
+	for (size_t i = 0; i < t->cgroup_count; i++) {
+		guarded = err ? 0 : is_guarded(dir, ids, &t->cgroups[i]);
+		if (guarded > 0)
 			drop_cgroup(&t->cgroups[i]);
 		else
 			t->cgroups[kept++] = t->cgroups[i];
+		err = guarded < 0 ? guarded : err;
 	}
-	if (!err)
-		t->cgroup_count = kept;
+	t->cgroup_count = kept;
 	free(ids);
 	return err;
 }
@@ -310,7 +317,7 @@ static void undo(const char *dir, const struct targets *targets, size_t cgroups,
 	unsigned int count;
 
 	while (cgroups--)
-		detach_cgroup(dir, targets->cgroups[cgroups].id);
+		detach_added(dir, targets->cgroups[cgroups].id, targets->cgroups[cgroups].added);
 	if (!devices || attached_devices(dir, all, &count))
 		return;
 	for (unsigned int i = 0; i < count; i++)
@@ -324,18 +331,20 @@ static void undo(const char *dir, const struct targets *targets, size_t cgroups,
 int targets_attach(const struct cli *cli, const struct targets *targets)
 {
 	size_t cgroups = 0, devices = 0;
-	const struct cgroup_target *cgroup;
+	struct cgroup_target *cgroup;
 	const struct device_target *device;
-	int err = 0;
+	int added, err = 0;
 
 	for (; cgroups < targets->cgroup_count; cgroups++) {
 		cgroup = &targets->cgroups[cgroups];
-		err = attach_cgroup(cli->bpffs, cgroup->fd, cgroup->id);
+		added = attach_cgroup(cli->bpffs, cgroup->fd, cgroup->id);
+		err = added < 0 ? added : 0;
 		if (err) {
 			cli_fail(cli, "Couldn't attach to cgroup '%s': %s", cgroup->path,
 				 attach_error(err));
 			break;
 		}
+		cgroup->added = added;
 	}
 	for (; !err && devices < targets->device_count; devices++) {
 		device = &targets->devices[devices];

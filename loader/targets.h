@@ -45,6 +45,7 @@ struct cgroup_target {
 	char *path;
 	int fd;
 	__u64 id;
+	unsigned int added; /* by targets_attach() */
 };
 
 struct device_target {

@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """attach and detach, and traffic in clear under a guard."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import subprocess
 import tempfile
 import unittest
 
-from native import HOOKS, RULE_HOOKS, Case, REASONS, must, set_up_module
+from native import HOOKS, LOADER, RULE_HOOKS, Case, REASONS, must, set_up_module
+from test_events import wait_for
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
@@ -54,11 +57,16 @@ class Attaching(Case):
                 self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
                 self.assertNotIn("clsact", self.qdiscs("c1"))
 
-    def rules(self, count):
+    @contextlib.contextmanager
+    def rules_file(self, count):
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
             file.write("".join(f"[rule {n}]\nrequire = ipsec\n" for n in range(count)))
             file.flush()
-            return self.loader("policy", "load", file.name)
+            yield file.name
+
+    def rules(self, count, **options):
+        with self.rules_file(count) as name:
+            return self.loader("policy", "load", name, **options)
 
     def hooks(self):
         return {cgroup: len(self.cgroup_programs(cgroup)) for cgroup in self.status()["cgroups"]}
@@ -75,24 +83,123 @@ class Attaching(Case):
         self.ok("attach", "--cgroup", other)
         self.assertEqual(self.rules(2).returncode, 0)
         self.assertEqual(self.hooks(), dict.fromkeys((self.cgroup, other), HOOKS + RULE_HOOKS))
-        os.unlink(f"{self.dir}/links/{os.stat(other).st_ino}_clatch_sendmsg6")
-        self.ok("attach", "--ensure", "--cgroup", other)  # as after one that was killed
+        self.lose_link(other, "clatch_sendmsg6")
+        self.ok("attach", "--ensure", "--cgroup", other)
         self.assertEqual(self.hooks()[other], HOOKS + RULE_HOOKS)
         self.assertEqual(self.rules(0).returncode, 0)
         self.assertEqual(self.hooks(), dict.fromkeys((self.cgroup, other), HOOKS))
         self.ok("detach", "--cgroup", other)
         self.assertEqual(self.cgroup_programs(other), [])
 
+    def occupy(self, cgroup, program, kind):
+        """By a program that allows no others beside it."""
+        words = cgroup, kind, "pinned", f"{self.dir}/progs/{program}"
+        must("bpftool", "cgroup", "attach", *words)
+        self.addCleanup(must, "bpftool", "cgroup", "detach", *words)
+
     def test_no_rules_without_what_they_need(self):
-        """Another's program allows no others beside it."""
+        """All or none: where one cannot be attached, none of the others stays."""
+        other = self.make_cgroup("b")
         self.load()
-        others = self.cgroup, "cgroup_udp6_sendmsg", "pinned", f"{self.dir}/progs/clatch_sendmsg6"
-        must("bpftool", "cgroup", "attach", *others)
-        self.addCleanup(must, "bpftool", "cgroup", "detach", *others)
+        self.ok("attach", "--cgroup", other)
+        self.occupy(self.cgroup, "clatch_sendmsg6", "cgroup_udp6_sendmsg")
         done = self.rules(1)
         self.assertEqual(done.returncode, 1)
         self.assertIn("Couldn't load the policy: what its rules need cannot be attached", done.stderr)
         self.assertEqual(self.status()["rules"], 0)
+        self.assertEqual(self.hooks(), {self.cgroup: HOOKS + 1, other: HOOKS})
+
+    def link(self, cgroup, program):
+        return f"{self.dir}/links/{os.stat(cgroup).st_ino}_{program}"
+
+    def links(self, cgroup):
+        """By the programs' names: a link that was taken off and put on anew has another id."""
+        number = os.stat(cgroup).st_ino
+        return {name: json.loads(must("bpftool", "-j", "link", "show", "pinned",
+                                      f"{self.dir}/links/{name}"))["id"]
+                for name in os.listdir(f"{self.dir}/links") if name.startswith(f"{number}_")}
+
+    def lose_link(self, cgroup, program):
+        """As where an attach was killed.  The rest is returned."""
+        count = len(self.cgroup_programs(cgroup))
+        os.unlink(self.link(cgroup, program))
+        self.assertTrue(wait_for(lambda: len(self.cgroup_programs(cgroup)) < count))
+        return self.links(cgroup)
+
+    def test_repair_adds_only_what_is_missing(self):
+        """What is there guards all the while."""
+        self.load()
+        rest = self.lose_link(self.cgroup, "clatch_egress")
+        self.ok("attach", "--cgroup", self.cgroup)
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS)
+        after = self.links(self.cgroup)
+        self.assertEqual(len(after), HOOKS)
+        self.assertEqual({name: after[name] for name in rest}, rest)
+        self.fails(1, "already attached", "attach", "--cgroup", self.cgroup)
+
+    def repair_fails(self, at):
+        """Of two cgroups, for what is on the one or on the other: what is left is what was there."""
+        self.load()
+        self.lose_link(self.cgroup, "clatch_egress")
+        rest = self.lose_link(self.cgroup, "clatch_getsockopt")
+        other = self.make_cgroup("b")
+        self.occupy(other if at == "the other" else self.cgroup, "clatch_getsockopt",
+                    "cgroup_getsockopt")
+        self.fails(1, "another BPF program there allows no others",
+                   "attach", "--cgroup", self.cgroup, "--cgroup", other)
+        self.assertEqual((self.links(self.cgroup), self.links(other)), (rest, {}))
+
+    def test_repair_that_fails_takes_nothing_off(self):
+        self.repair_fails(at="itself")
+
+    def test_repair_that_is_undone_takes_nothing_else_off(self):
+        self.repair_fails(at="the other")
+
+    def test_rules_where_something_else_is_at_the_path(self):
+        """As a cgroup that was made anew: it is not guarded, and not to be taken for the other."""
+        other = self.make_cgroup("b")
+        self.load()
+        cover = "unshare", "--mount", "sh", "-c", 'mount --bind $0 $1; shift; exec "$@"'
+        done = self.rules(1, wrap=[*cover, other, self.cgroup])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS + RULE_HOOKS)
+        self.assertEqual(self.cgroup_programs(other), [])
+
+    def test_rules_where_cgroups_cannot_be_opened_by_id(self):
+        gone = self.make_cgroup("gone")
+        self.load()
+        self.ok("attach", "--cgroup", gone)
+        os.rmdir(gone)
+        done = self.rules(1, wrap=["setpriv", "--bounding-set", "-dac_read_search"])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(len(self.cgroup_programs(self.cgroup)), HOOKS + RULE_HOOKS)
+
+    def test_run_with_rules_repairs(self):
+        """What it guards, it looks at when its rules are in force: they bring what only they need."""
+        self.load()
+        self.assertEqual(self.rules(1).returncode, 0)
+        before = self.links(self.cgroup)
+        rest = self.lose_link(self.cgroup, "clatch_sendmsg6")
+        with self.rules_file(2) as name, subprocess.Popen(
+                [LOADER, "run", "--bpffs", self.dir, "--cgroup", self.cgroup, "--policy", name],
+                stderr=subprocess.PIPE, text=True) as process:
+            said = []
+            while "enforcing" not in "".join(said[-1:]) and (line := process.stderr.readline()):
+                said.append(line)
+            process.terminate()
+            self.assertEqual(process.wait(20), 0, said)
+        after = self.links(self.cgroup)
+        self.assertEqual(after.keys(), before.keys())
+        self.assertEqual({name: after[name] for name in rest}, rest)
+
+    def test_rules_that_cannot_be_read(self):
+        """Not known whether all is there: nothing is taken off, and it is an error."""
+        self.load()
+        before = self.links(self.cgroup)
+        os.unlink(f"{self.dir}/clatch_policy")
+        for words in [[], ["--ensure"]]:
+            self.fails(1, "No such file", "attach", "--cgroup", self.cgroup, *words)
+            self.assertEqual(self.links(self.cgroup), before)
 
     def test_nothing_loaded(self):
         for verb in ["attach", "detach"]:
