@@ -2,8 +2,8 @@
 /*
  * The short way of what is in clear: of a socket without a latch, of which nothing is demanded, it
  * passes before more of it is read.  Nothing is kept from one packet to the next, so that nothing can
- * be out of date: the latch is looked up for each.  In doubt a packet goes the long way, which would
- * say the same.
+ * be out of date: for each it is seen that no latch has such ports, or the latch is looked up.  In
+ * doubt a packet goes the long way, which would say the same.
  */
 #ifndef CLATCH_BPF_CLEAR_H
 #define CLATCH_BPF_CLEAR_H
