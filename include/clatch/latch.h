@@ -28,8 +28,7 @@ struct clatch_tuple {
 enum clatch_latch_flag {
 	CLATCH_ADOPTED = 1, /* latched in mid-flow: the connection was there before */
 	CLATCH_RENEW = 2, /* UDP: connect() was called again; the next packet out latches anew */
-	CLATCH_OPENING =
-		4, /* made by a SYN, the handshake is under way: at a listener, or adopted */
+	CLATCH_OPENING = 4, /* its handshake is under way: at a listener, or adopted */
 	CLATCH_DEMANDED = 8, /* made before any packet, as its rule demands protection */
 	/* An SPD policy was seen to demand what is latched, in and out: its absence is a conflict. */
 	CLATCH_POLICED_IN = 16,
