@@ -15,13 +15,13 @@
 #include "map.h"
 #include "netns.h"
 #include "sad_message.h"
+#include "xfrm_groups.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
 
 #define MESSAGE_ROOM 65536
-#define RECEIVE_BUFFER (8 << 20) /* some 10,000 messages: an IKE daemon that starts again */
 #define DUMP_ATTEMPTS 10
 #define MESSAGES_AT_ONCE 8192 /* then the event loop's other sources have their turn */
 
@@ -54,25 +54,9 @@ static void cleanup_socket(struct mnl_socket **socket)
 }
 #define _cleanup_socket_ __attribute__((cleanup(cleanup_socket)))
 
-static int join_groups(struct mnl_socket *socket)
-{
-	static const int groups[] = { XFRMNLGRP_SA, XFRMNLGRP_EXPIRE, XFRMNLGRP_MIGRATE };
-	int size = RECEIVE_BUFFER;
-
-	/* Without CAP_NET_ADMIN it keeps its default size; an overrun is survived anyway. */
-	(void)!setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVBUFFORCE, &size,
-			  sizeof(size));
-	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-		int group = groups[i];
-
-		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)))
-			return -errno;
-	}
-	return 0;
-}
-
 static int open_socket(struct sad *sad, int follow)
 {
+	static const int groups[] = { XFRMNLGRP_SA, XFRMNLGRP_EXPIRE, XFRMNLGRP_MIGRATE };
 	socklen_t length = sizeof(sad->netns);
 
 	sad->socket = mnl_socket_open2(NETLINK_XFRM, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -86,7 +70,8 @@ static int open_socket(struct sad *sad, int follow)
 	sad->netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (sad->netns_fd < 0)
 		return -errno;
-	return follow ? join_groups(sad->socket) : 0;
+	return follow ? xfrm_groups_join(sad->socket, groups, sizeof(groups) / sizeof(groups[0]))
+		      : 0;
 }
 
 int sad_open(struct sad **out, const struct sa_table *table, int follow)

@@ -11,9 +11,9 @@
 #include "cleanup.h"
 #include "spd_index.h"
 #include "spd_message.h"
+#include "xfrm_groups.h"
 
 #define MESSAGE_ROOM 65536
-#define RECEIVE_BUFFER (8 << 20)
 #define READ_ATTEMPTS 10
 #define MESSAGES_AT_ONCE 4096 /* then the event loop's other sources have their turn */
 
@@ -434,32 +434,17 @@ int spd_receive(struct spd *spd)
 	return ret;
 }
 
-static int join_groups(struct mnl_socket *socket)
-{
-	static const int groups[] = { XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE, XFRMNLGRP_MIGRATE };
-	int size = RECEIVE_BUFFER;
-
-	/* Without CAP_NET_ADMIN it keeps its default size; an overrun is survived anyway. */
-	(void)!setsockopt(mnl_socket_get_fd(socket), SOL_SOCKET, SO_RCVBUFFORCE, &size,
-			  sizeof(size));
-	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-		int group = groups[i];
-
-		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)))
-			return -errno;
-	}
-	return 0;
-}
-
 static int open_sockets(struct spd *spd)
 {
+	static const int groups[] = { XFRMNLGRP_POLICY, XFRMNLGRP_EXPIRE, XFRMNLGRP_MIGRATE };
+
 	spd->groups = mnl_socket_open2(NETLINK_XFRM, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (!spd->groups || mnl_socket_bind(spd->groups, 0, MNL_SOCKET_AUTOPID))
 		return -errno;
 	spd->requests = mnl_socket_open2(NETLINK_XFRM, SOCK_CLOEXEC);
 	if (!spd->requests || mnl_socket_bind(spd->requests, 0, MNL_SOCKET_AUTOPID))
 		return -errno;
-	return join_groups(spd->groups);
+	return xfrm_groups_join(spd->groups, groups, sizeof(groups) / sizeof(groups[0]));
 }
 
 int spd_open(struct spd **out)
