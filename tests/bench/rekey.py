@@ -27,7 +27,7 @@ from lab import ESP, ETH_P_ALL, Guard, Lab, wait_for  # noqa: E402
 from pump import Pump  # noqa: E402
 
 REKEYS = int(os.environ.get("REKEYS", "100"))  # and a fifth as many reauthentications
-LAP_MB = int(os.environ.get("LAP_MB", "4"))  # of a stream: 34 MB are about a second
+LAP_MB = int(os.environ.get("LAP_MB", "16"))  # of a stream: 34 MB are about a second
 ROUNDS = 2  # the cases take turns
 WARM = 2  # laps that do not count: the kernel still frees what was unloaded before
 QUIET = 6  # laps without a rekey before those with one
