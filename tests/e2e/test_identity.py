@@ -329,8 +329,8 @@ class Rekeys(IdentityCase):
             if number % 5 == 4:
                 self.change(daemon.reauthenticate)
             stream.goes_on()
-        self.assertTrue(stream.end(), "the stream is not complete")
         self.assertEqual(self.known(connection)["id"], latch["id"])
+        self.assertTrue(stream.end(), "the stream is not complete")  # and closed, its latch with it
         self.assertEqual([(e["time"], e["direction"], e["reason"], e["count"])
                           for e in self.guard.events if e["event"] == "violation"], [])
         self.assertEqual(sum(self.guard.counters().values()), 0)
