@@ -32,7 +32,7 @@ int pins_path(char path[PATH_MAX], const char *dir, const char *format, ...)
 	return length + more < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-static int get(const char *dir, const char *name)
+int pins_map_in(const char *dir, const char *name)
 {
 	char path[PATH_MAX];
 	int fd;
@@ -45,7 +45,7 @@ static int get(const char *dir, const char *name)
 
 int pins_map(const struct cli *cli, const char *name)
 {
-	return get(cli->bpffs, name);
+	return pins_map_in(cli->bpffs, name);
 }
 
 /* Nobody reads that time: inotify tells that it was set. */
@@ -63,13 +63,13 @@ int pins_program(const char *dir, const char *name)
 
 	if (snprintf(path, sizeof(path), "progs/%s", name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
-	return get(dir, path);
+	return pins_map_in(dir, path);
 }
 
 /* Another version's record may be longer or shorter; magic and layout stand first in all. */
 int pins_read(const char *dir, struct clatch_meta *meta)
 {
-	_cleanup_close_ int fd = get(dir, META);
+	_cleanup_close_ int fd = pins_map_in(dir, META);
 	_cleanup_free_ void *value = NULL;
 	struct bpf_map_info info = {};
 	__u32 length = sizeof(info), zero = 0;

@@ -35,6 +35,7 @@ bool pins_any(const char *dir);
 
 /* A pinned map's file descriptor, or -errno. */
 int pins_map(const struct cli *cli, const char *name);
+int pins_map_in(const char *dir, const char *name);
 
 /*
  * Lets a `run` that sleeps know that something has changed of which it keeps a copy.  Where that

@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "attach.h"
+#include "attach_device.h"
 #include "cgroup.h"
 #include "cleanup.h"
 #include "daemon.h"

@@ -9,6 +9,7 @@
 #include <clatch/event.h>
 #include <clatch/latch.h>
 #include "attach.h"
+#include "attach_device.h"
 #include "cgroup.h"
 #include "cleanup.h"
 #include "daemon.h"

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "attach_device.h"
 #include "cgroup.h"
 #include "find.h"
 #include "targets.h"

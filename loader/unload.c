@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "attach.h"
+#include "attach_device.h"
 #include "cleanup.h"
 #include "pins.h"
 #include "unload.h"

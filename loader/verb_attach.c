@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "attach.h"
+#include "attach_device.h"
 #include "cleanup.h"
 #include "gateway.h"
 #include "pins.h"

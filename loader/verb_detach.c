@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "attach.h"
+#include "attach_device.h"
 #include "cgroup.h"
 #include "cleanup.h"
 #include "pins.h"
