@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define FIRST_BATCH 1024
+#define FEW 32 /* entries of a map that is as good as empty */
 
 struct map_walk {
 	int fd;
@@ -56,6 +58,51 @@ static int batch_read(struct map_walk *w, __u32 *count)
 	return err;
 }
 
+static bool is_seen(const struct map_walk *w, const void *key, __u32 count)
+{
+	for (__u32 i = 0; i < count; i++)
+		if (!memcmp(w->keys + i * w->key_size, key, w->key_size))
+			return true;
+	return false;
+}
+
+/* All keys: 0, or -E2BIG where they are not few.  Who goes on from one that has gone begins anew. */
+static int few_keys(const struct map_walk *w, __u32 *count)
+{
+	const char *last = NULL;
+	int err;
+
+	for (*count = 0; *count < FEW; ++*count) {
+		char *key = w->keys + *count * w->key_size;
+
+		err = bpf_map_get_next_key(w->fd, last, key);
+		if (err || is_seen(w, key, *count))
+			return err == -ENOENT ? 0 : err ? err : -E2BIG;
+		last = key;
+	}
+	return -E2BIG;
+}
+
+/*
+ * All entries, where they are few: the kernel goes over a bucket that has none twice as fast for
+ * the next key as for a batch.
+ */
+static int few_read(const struct map_walk *w, __u32 *count)
+{
+	__u32 keys, found = 0;
+	int err = few_keys(w, &keys);
+
+	for (__u32 i = 0; i < keys && !err; i++) {
+		memmove(w->keys + found * w->key_size, w->keys + i * w->key_size, w->key_size);
+		err = bpf_map_lookup_elem(w->fd, w->keys + found * w->key_size,
+					  w->values + found * w->value_size);
+		found += !err;
+		err = err == -ENOENT ? 0 : err;
+	}
+	*count = found;
+	return err;
+}
+
 static int batch_visit(const struct map_walk *w, __u32 count, map_visit *visit, void *context)
 {
 	int ret = 0;
@@ -87,9 +134,13 @@ int map_walk_begin(struct map_walk **walk, int fd, size_t key_size, size_t value
 int map_walk_step(struct map_walk *w, map_visit *visit, void *context, bool *more)
 {
 	__u32 count;
-	int err = batch_read(w, &count);
+	int err = w->started ? -E2BIG : few_read(w, &count);
 
-	*more = !err;
+	*more = false;
+	if (err == -E2BIG) {
+		err = batch_read(w, &count);
+		*more = !err;
+	}
 	if (err && err != -ENOENT)
 		return err;
 	return batch_visit(w, count, visit, context);

@@ -14,7 +14,6 @@
 #include "addr.h"
 #include "ids_map.h"
 #include "latches.h"
-#include "map.h"
 #include "slot.h"
 
 static int make_maps(void **state)
@@ -388,12 +387,6 @@ static void test_resolve_is_bounded(void **state)
 	assert_int_equal(side.count, CLATCH_MAX_NEST);
 }
 
-static void test_map_that_is_none(void **state)
-{
-	(void)state;
-	assert_true(map_each(-1, 4, 4, NULL, NULL) < 0);
-}
-
 static int make_monitors(void)
 {
 	int inner = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "t_ring", 0, 0, 1 << 20, NULL);
@@ -459,7 +452,6 @@ int main(void)
 		cmocka_unit_test(test_resolve_remembers),
 		cmocka_unit_test(test_remembers_rules),
 		cmocka_unit_test(test_resolve_is_bounded),
-		cmocka_unit_test(test_map_that_is_none),
 		cmocka_unit_test(test_monitor_slots),
 	};
 
