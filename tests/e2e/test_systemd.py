@@ -127,6 +127,8 @@ class Systemd(unittest.TestCase):
         cgroup = f"{cgroup2_mount()}/system.slice/unit.service"  # as seen there
         status = self.status()
         self.assertEqual((status["daemon"], status["cgroups"]), (True, [cgroup]))
+        daemon = self.systemctl("show", "clatch", "--property=MainPID", "--value")
+        self.assertEqual(self.inside("ps", "-o", "ni=", daemon).stdout.strip(), "-10")
         self.assertIn("sd_fw_egress", self.programs("unit"))
         # `run`, with no more than its unit allows, follows the service's network namespace
         pid = self.systemctl("show", "-P", "MainPID", "unit")
