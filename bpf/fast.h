@@ -116,7 +116,7 @@ static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 
 fast_inline bool fast_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
-	struct sk_buff *skb = kskb(ctx);
+	struct sk_buff *skb = kskb_trusted(ctx);
 	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 	struct sec_path *sp;
 
@@ -145,7 +145,7 @@ static __always_inline __be32 esp_spi(struct __sk_buff *ctx)
 
 fast_inline bool fast_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
-	struct dst_entry *dst = kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_dst_cache);
+	struct dst_entry *dst = kread(kcast(struct sock, kread(kskb_trusted(ctx), sk)), sk_dst_cache);
 	struct xfrm_state *x = dst ? kread(dst, xfrm) : NULL;
 	__be32 spi = x ? esp_spi(ctx) : 0;
 
