@@ -213,7 +213,7 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 	fast = known ? fast_get(slot) : NULL;
 	/* The other direction's SA was found congruent while these ends were not known. */
 	if (fast)
-		fast->side[!seen->dir].verified.expires = 0;
+		fast->side[!seen->dir].verified.of = 0;
 	return known;
 }
 
