@@ -77,7 +77,6 @@ int clatch_ingress(struct __sk_buff *ctx)
 SEC("cgroup_skb/egress")
 int clatch_egress(struct __sk_buff *ctx)
 {
-	struct sk_buff *skb = kskb(ctx);
 	struct bpf_sock *sk = ctx->sk;
 	struct clatch_latch *l;
 	struct packet p;
@@ -110,7 +109,7 @@ int clatch_egress(struct __sk_buff *ctx)
 	clear = !f.sas.count && !f.sas.unknown;
 	if (clear && p.proto == IPPROTO_UDP && sk->protocol == IPPROTO_UDP) {
 		f.tuple.proto = IPPROTO_UDP;
-		if (strays(ctx, &f.tuple, p.routed) && !to_xfrm_interface(skb))
+		if (strays(ctx, &f.tuple, p.routed) && !to_xfrm_interface(kskb(ctx)))
 			return egress_verdict(unwatched(&f, CLATCH_CLEAR, true));
 	}
 	/* The socket decides whose packet it is: NAT may have changed the header. */
@@ -122,14 +121,14 @@ int clatch_egress(struct __sk_buff *ctx)
 	if (sk->protocol == IPPROTO_UDP)
 		l = udp_current(ctx, l, sk, &f);
 	if (!l && clear) {
-		if (!unlatched(ctx, sk, &f.tuple) || to_xfrm_interface(skb))
+		if (!unlatched(ctx, sk, &f.tuple) || to_xfrm_interface(kskb(ctx)))
 			return CGROUP_PASS;
 		l = demand_latch(ctx, sk, &f);
 		if (!l)
 			return egress_verdict(unwatched(
 				&f, sk->dst_port ? CLATCH_TABLE_FULL : CLATCH_CLEAR, true));
 	}
-	if (clear && to_xfrm_interface(skb))
+	if (clear && to_xfrm_interface(kskb(ctx)))
 		return CGROUP_PASS;
 	if (!l && sk->protocol == IPPROTO_TCP && sk->state == BPF_TCP_CLOSE)
 		return CGROUP_PASS; /* nothing begins on a closed socket */

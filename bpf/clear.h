@@ -105,7 +105,7 @@ static __always_inline bool clear_pass(struct __sk_buff *ctx, struct bpf_sock *s
 
 static __noinline bool clear_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
-	return !has_sec_path(kskb(ctx)) && clear_pass(ctx, sk, CLATCH_IN);
+	return !has_sec_path(kskb_trusted(ctx)) && clear_pass(ctx, sk, CLATCH_IN);
 }
 
 static __noinline bool clear_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)

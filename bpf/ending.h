@@ -60,11 +60,6 @@ static int ending_tick(void *map, __u32 *key, struct shared_timer *t)
 	return 0;
 }
 
-static __noinline int ending_set_timer(struct shared_timer *t)
-{
-	return tick_start(t, &clatch_ending_timer, ending_tick, ENDING_TICK);
-}
-
 static __always_inline struct shared_timer *ending_timer(void)
 {
 	__u32 zero = 0;
@@ -72,24 +67,36 @@ static __always_inline struct shared_timer *ending_timer(void)
 	return bpf_map_lookup_elem(&clatch_ending_timer, &zero);
 }
 
-/* The same without a timer of its own.  0, or less where there is no room or no timer at all. */
-static __noinline int latch_end_untimed(const struct clatch_tuple *tuple, struct clatch_latch *l,
-					__u64 ns)
+verified_once int ending_set_timer(void)
 {
 	struct shared_timer *t = ending_timer();
-	struct ending *ending;
-	__u64 id = l->id;
 
-	__sync_fetch_and_or(&l->flags, CLATCH_UNTIMED); /* first: whoever ends it is to see it */
+	return t ? tick_start(t, &clatch_ending_timer, ending_tick, ENDING_TICK) : -1;
+}
+
+/* Notes that the latch of @tuple with this @id is to go in @ns.  False where there is no room. */
+verified_once int ending_note(const struct clatch_tuple *tuple, __u64 id, __u64 ns)
+{
+	struct ending *ending;
+
 	bpf_map_update_elem(&clatch_endings, &id, zeroes, BPF_NOEXIST);
 	ending = bpf_map_lookup_elem(&clatch_endings, &id);
-	if (!ending || !t) {
-		__sync_fetch_and_and(&l->flags, ~CLATCH_UNTIMED);
-		return -1;
-	}
+	if (!tuple || !ending)
+		return false;
 	ending->tuple = *tuple;
 	*(volatile __u64 *)&ending->due = bpf_ktime_get_boot_ns() + ns; /* last */
-	return ending_set_timer(t);
+	return true;
+}
+
+/* The same without a timer of its own.  0, or less where there is no room or no timer at all. */
+static __always_inline int latch_end_untimed(const struct clatch_tuple *tuple,
+					     struct clatch_latch *l, __u64 ns)
+{
+	__sync_fetch_and_or(&l->flags, CLATCH_UNTIMED); /* first: whoever ends it is to see it */
+	if (ending_note(tuple, l->id, ns))
+		return ending_set_timer();
+	__sync_fetch_and_and(&l->flags, ~CLATCH_UNTIMED);
+	return -1;
 }
 
 /* Lets the latch of @tuple go in @ns from now, unless its end is set anew before.  0 or less. */
@@ -99,7 +106,7 @@ static __noinline int latch_end_in(const struct clatch_tuple *tuple, struct clat
 	struct shared_timer *t = ending_timer();
 
 	if (t && !t->made) /* while there is memory for it */
-		ending_set_timer(t);
+		ending_set_timer();
 	if (!(l->flags & CLATCH_UNTIMED)) {
 		bpf_timer_init(&l->end, &clatch_latches, CLOCK_BOOTTIME); /* EBUSY but at first */
 		bpf_timer_set_callback(&l->end, latch_ended);

@@ -35,7 +35,7 @@ static __always_inline bool fast_place(struct bpf_sock *sk, const struct flow *f
 	place->latch = 0;
 	place->slot = slot;
 	place->local_port = f->tuple.local_port;
-	place->remote_port = f->tuple.remote_port;
+	place->remote_port = bpf_htons(f->tuple.remote_port);
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		place->remote[i] = const_words(&f->tuple.remote)[i];
@@ -57,12 +57,12 @@ static __always_inline bool fast_may(const struct clatch_latch *l, __u64 id)
 static __noinline void fast_open(struct bpf_sock *sk, struct clatch_latch *l, const struct flow *f)
 {
 	struct clatch_fast_side *side = fast_side(l, f->dir);
+	struct xfrm_state *x = kcast(struct xfrm_state, f->sas.state[0]);
 	__u64 id = l->id;
 	__u32 slot = l->fast;
 
 	if (!side || sk->state != BPF_TCP_ESTABLISHED || !fast_suits(f) || !fast_may(l, id) ||
-	    !sa_verified(&side->verified, id, kcast(struct xfrm_state, f->sas.state[0])) ||
-	    !fast_place(sk, f, id, slot))
+	    !sa_verified(&side->verified, id, x, kread(x, id.spi)) || !fast_place(sk, f, id, slot))
 		return;
 	__sync_lock_test_and_set(&side->latch, id);
 	if (bpf_map_lookup_elem(&clatch_latches, &f->tuple) != l || l->fast != slot ||
@@ -73,7 +73,7 @@ static __noinline void fast_open(struct bpf_sock *sk, struct clatch_latch *l, co
 /* Is it still connected as it was when it got its place? */
 static __always_inline bool fast_connected(volatile struct place *place, struct bpf_sock *sk)
 {
-	if (bpf_ntohs(sk->dst_port) != place->remote_port || sk->src_port != place->local_port)
+	if (sk->dst_port != place->remote_port || sk->src_port != place->local_port)
 		return false;
 	if (sk->family == AF_INET)
 		return sk->dst_ip4 == place->remote[3];
@@ -82,17 +82,16 @@ static __always_inline bool fast_connected(volatile struct place *place, struct 
 }
 
 /*
- * A packet of @sk, whatever socket that is, whose one SA is @x: counted, and true if it passes.  Only
- * full sockets are in this state, and only of TCP and UDP have a place.
+ * A packet of @sk, whatever socket that is, whose one SA is @x, with this SPI: counted, and true if it
+ * passes.  Only full sockets are in this state, and only of TCP and UDP have a place.
  */
-static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
-				      enum clatch_dir dir, __u32 len)
+static __always_inline bool fast_pass(struct __sk_buff *ctx, struct bpf_sock *sk,
+				      struct xfrm_state *x, __be32 spi, enum clatch_dir dir)
 {
 	volatile struct place *place;
 	struct clatch_fast_side *side;
 	struct clatch_fast *fast;
 	__u64 id;
-	__u32 slot;
 
 	if (sk->state != BPF_TCP_ESTABLISHED)
 		return false;
@@ -102,28 +101,31 @@ static __always_inline bool fast_pass(struct bpf_sock *sk, struct xfrm_state *x,
 	id = place->latch;
 	if (!id || !fast_connected(place, sk))
 		return false;
-	slot = place->slot;
-	fast = bpf_map_lookup_elem(&clatch_fast, &slot);
+	fast = bpf_map_lookup_elem(&clatch_fast, (void *)&place->slot);
 	if (!fast)
 		return false;
 	side = &fast->side[dir];
-	if (side->latch != id || !sa_verified(&side->verified, id, x))
+	if (side->latch != id || !sa_verified(&side->verified, id, x, spi))
 		return false;
 	__sync_fetch_and_add(&side->packets, 1);
-	__sync_fetch_and_add(&side->bytes, len);
+	__sync_fetch_and_add(&side->bytes, ctx->len);
 	return true;
 }
 
 fast_inline bool fast_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
-	struct sk_buff *skb = kskb(ctx);
-	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	struct sk_buff *skb = kskb_trusted(ctx);
+	__u64 id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	struct xfrm_state *x;
 	struct sec_path *sp;
 
 	if (!(kread(skb, active_extensions) & (1 << id)))
 		return false;
 	sp = sec_path(skb, id);
-	return kread(sp, len) == 1 && fast_pass(sk, kread(sp, xvec[0]), CLATCH_IN, ctx->len);
+	if (kread(sp, len) != 1)
+		return false;
+	x = kread(sp, xvec[0]);
+	return fast_pass(ctx, sk, x, kread(x, id.spi), CLATCH_IN);
 }
 
 /* The SPI of a packet that is ESP behind a plain IP header; else 0, which is no SA's. */
@@ -145,11 +147,12 @@ static __always_inline __be32 esp_spi(struct __sk_buff *ctx)
 
 fast_inline bool fast_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
-	struct dst_entry *dst = kread(kcast(struct sock, kread(kskb(ctx), sk)), sk_dst_cache);
+	struct sock *ksk = kread(kskb_trusted(ctx), sk);
+	struct dst_entry *dst = ksk ? kread(ksk, sk_dst_cache) : NULL;
 	struct xfrm_state *x = dst ? kread(dst, xfrm) : NULL;
 	__be32 spi = x ? esp_spi(ctx) : 0;
 
-	return spi && kread(x, id.spi) == spi && fast_pass(sk, x, CLATCH_OUT, ctx->len);
+	return spi && kread(x, id.spi) == spi && fast_pass(ctx, sk, x, spi, CLATCH_OUT);
 }
 
 /* connect(): what the socket's place says of it may be over. */

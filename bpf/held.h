@@ -5,9 +5,13 @@
 
 #include "maps.h"
 
+/* One way for both, as the verifier follows each. */
 static __always_inline struct clatch_side *latch_side(struct clatch_latch *l, __u32 dir)
 {
-	return dir == CLATCH_IN ? &l->held.in : &l->held.out;
+	struct clatch_side *sides = &l->held.in;
+
+	_Static_assert(__builtin_offsetof(struct clatch_held, out) == sizeof(*sides), "an array");
+	return &sides[dir & 1];
 }
 
 /* The @i-th SA of a direction, outermost first; not of the outermost, 0. */

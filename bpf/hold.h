@@ -35,7 +35,7 @@ static __noinline enum clatch_reason check_nested(struct clatch_latch *l, const 
 static __noinline enum clatch_reason check_all(struct clatch_latch *l, const struct sas *s,
 					       __u32 dir)
 {
-	__u32 generation = identity_generation(); /* before anything it stands for is read */
+	__u32 generation = clatch_generation; /* before anything it stands for is read */
 	__u64 id = l->id;
 	struct clatch_fast_side *fast = fast_side(l, dir);
 	int reason;
@@ -60,10 +60,11 @@ static __noinline enum clatch_reason check_all(struct clatch_latch *l, const str
 /* Is it the SA that was last found congruent? */
 fast_inline bool is_known(const struct clatch_latch *l, const struct sas *s, __u32 dir)
 {
+	struct xfrm_state *x = kcast(struct xfrm_state, s->state[0]);
 	struct clatch_fast_side *fast = fast_side(l, dir);
 
 	return fast && s->count == 1 && s->state[0] &&
-	       sa_verified(&fast->verified, l->id, kcast(struct xfrm_state, s->state[0]));
+	       sa_verified(&fast->verified, l->id, x, kread(x, id.spi));
 }
 
 /*

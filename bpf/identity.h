@@ -13,13 +13,6 @@
 #define TAG_KEY_BITS                                                                               \
 	128 /* how much of a key is hashed; all that encrypts or authenticates has it */
 
-static __always_inline __u32 identity_generation(void)
-{
-	__u32 zero = 0, *generation = bpf_map_lookup_elem(&clatch_generation, &zero);
-
-	return generation ? *(volatile __u32 *)generation : 0;
-}
-
 /* A key is as long as its algorithm wants it, which no type says: so it is read by the helper. */
 #define key_of(alg)                                                                                \
 	(kread(alg, alg_key_len) < TAG_KEY_BITS                                                    \

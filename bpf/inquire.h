@@ -173,7 +173,7 @@ static __always_inline __u32 tell_text(char to[CLATCH_IDENTITY_SIZE],
 
 	__builtin_memcpy(to, from, CLATCH_IDENTITY_SIZE);
 	for (__u32 i = 0; i < CLATCH_IDENTITY_SIZE - 1; i++)
-		length += from[i] != 0; /* behind its end are zeroes */
+		length += ((__u8)from[i] + 0xff) >> 8; /* 1, but 0 of the zeroes behind its end */
 	return length + 1;
 }
 

@@ -84,7 +84,7 @@ struct place {
 	__u64 latch; /* id; 0 = none */
 	__u32 slot;
 	__u16 local_port; /* how the socket was connected then */
-	__u16 remote_port;
+	__be16 remote_port;
 	__u32 remote[4];
 };
 struct {
@@ -140,14 +140,10 @@ struct {
 
 /*
  * Raised by the loader whenever an SA's identity was told, changed or taken back: what was found
- * congruent before is looked at again.
+ * congruent before is looked at again.  An array of one element like others, but a variable to the
+ * programs, as each packet reads it.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} clatch_generation SEC(".maps");
+volatile __u32 clatch_generation SEC(".data.clatch_generation");
 
 /*
  * The network namespaces that have a latch with CLATCH_HELD; what is read is the key alone.  Full:
@@ -205,13 +201,7 @@ struct {
 } clatch_may_turn_off SEC(".maps");
 
 /* Mapped by the loader, as writing to an array by bpf() is not one store. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct clatch_policy);
-} clatch_policy SEC(".maps");
+volatile struct clatch_policy clatch_policy SEC(".data.clatch_policy");
 
 /* Events for `run`.  Full: the event is lost and counted in clatch_lost. */
 struct {

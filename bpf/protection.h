@@ -38,13 +38,13 @@ static __always_inline void sas_add(struct sas *s, __u64 address)
 
 static __always_inline bool has_sec_path(struct sk_buff *skb)
 {
-	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	__u64 id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 
 	return kread(skb, active_extensions) & (1 << id);
 }
 
 /* The sec_path of a packet that has one. */
-static __always_inline struct sec_path *sec_path(struct sk_buff *skb, int id)
+static __always_inline struct sec_path *sec_path(struct sk_buff *skb, __u64 id)
 {
 	__u64 ext = (__u64)kread(skb, extensions);
 	__u64 offset = kread(kcast(struct skb_ext, ext + id), offset[0]);
@@ -55,7 +55,7 @@ static __always_inline struct sec_path *sec_path(struct sk_buff *skb, int id)
 verified_once int sas_inbound_nested(struct __sk_buff *ctx, struct sas *s)
 {
 	struct sk_buff *skb = kskb(ctx);
-	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	__u64 id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 	struct sec_path *sp;
 	int len;
 
@@ -76,7 +76,7 @@ verified_once int sas_inbound_nested(struct __sk_buff *ctx, struct sas *s)
 static __always_inline void sas_inbound(struct __sk_buff *ctx, struct sas *s)
 {
 	struct sk_buff *skb = kskb(ctx);
-	int id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
+	__u64 id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH);
 	struct sec_path *sp;
 
 	if (!has_sec_path(skb))

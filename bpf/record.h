@@ -108,27 +108,38 @@ static __always_inline bool latch_demands(const struct clatch_latch *l,
 }
 
 /* The ends of the packet's outermost SA, in an @outer of zeroes. */
-static __always_inline void outer_seen(struct clatch_outer *outer, const struct flow *f)
+verified_once int outer_seen(struct clatch_outer *outer, const struct flow *f)
 {
-	bool in = f->dir == CLATCH_IN;
 	struct xfrm_encap_tmpl *encap;
 	__be16 sport, dport;
+	bool in;
 
+	if (!outer || !f)
+		return 0;
+	in = f->dir == CLATCH_IN;
 	sas_addresses(in ? &outer->remote : &outer->local, in ? &outer->local : &outer->remote,
 		      &f->sas);
 	encap = f->sas.state[0] ? kread(kcast(struct xfrm_state, f->sas.state[0]), encap) : NULL;
 	if (!encap)
-		return;
+		return 0;
 	sport = kread(encap, encap_sport);
 	dport = kread(encap, encap_dport);
 	outer->local_port = in ? dport : sport;
 	outer->remote_port = in ? sport : dport;
+	return 0;
 }
 
-static __always_inline bool outer_equal(const struct clatch_outer *a, const struct clatch_outer *b)
+/* Not 0 if they differ.  One way through it, as the verifier follows each. */
+static __always_inline __u32 outer_differ(const struct clatch_outer *a,
+					  const struct clatch_outer *b)
 {
-	return addr_equal(&a->local, &b->local) && addr_equal(&a->remote, &b->remote) &&
-	       a->local_port == b->local_port && a->remote_port == b->remote_port;
+	const __u32 *x = (const void *)a, *y = (const void *)b;
+	__u32 differ = 0;
+
+#pragma unroll
+	for (int i = 0; i < (int)(sizeof(*a) / sizeof(*x)); i++)
+		differ |= x[i] ^ y[i];
+	return differ;
 }
 
 /* Where a latch keeps what few have.  NULL where there is no room. */
@@ -171,32 +182,27 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 				 const struct seen *seen)
 {
 	struct clatch_side *side = latch_side(l, seen->dir), *other = latch_side(l, !seen->dir);
-	struct clatch_fast_side *back = fast_side(l, !seen->dir);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct clatch_outer outer = {};
+	struct clatch_fast *fast;
 	__u64 id = l->id;
 	__u32 slot = l->fast;
-	struct clatch_more *more;
+	struct clatch_more *more = NULL;
 	int known = 0;
-	bool apart;
 
 	outer_seen(&outer, f);
-	apart = other->sa.count && !outer_equal(&outer, &l->held.outer);
-	more = apart || seen->count > 1 ? more_make(l) : NULL;
+	if (seen->count > 1 || (other->sa.count && outer_differ(&outer, &l->held.outer)))
+		more = more_make(l);
 	if (!more && seen->count > 1)
 		return -CLATCH_TABLE_FULL;
 	bpf_spin_lock(&l->lock);
-	apart = other->sa.count && !outer_equal(&outer, &l->held.outer);
 	/* It may have gone meanwhile, and its memory be another's. */
 	if (!side->sa.count && l->id == id && l->fast == slot) {
 		if (!other->sa.count)
 			l->held.outer = outer;
-		if (apart && more) /* else both are shown as the other's */
+		else if (more && outer_differ(&outer, &l->held.outer)) /* else as the other's */
 			record_apart(more, &l->held, &outer, seen->dir);
 		record_side(side, more, seen);
-		/* The other direction's SA was found congruent while these ends were not known. */
-		if (back)
-			back->verified.expires = 0;
 		known = 1;
 		if (other->sa.count) {
 			latch_step(l, CLATCH_STEP_KNOWN, now);
@@ -204,6 +210,10 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 		}
 	}
 	bpf_spin_unlock(&l->lock);
+	fast = known ? fast_get(slot) : NULL;
+	/* The other direction's SA was found congruent while these ends were not known. */
+	if (fast)
+		fast->side[!seen->dir].verified.of = 0;
 	return known;
 }
 

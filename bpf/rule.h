@@ -50,15 +50,9 @@ static __always_inline struct clatch_policy policy_in_force(void)
 			__u32 generation;
 			__u32 count;
 		};
-	} now = {};
-	struct clatch_policy in_force = {}, *policy;
-	__u32 zero = 0;
+	} now = { *(volatile __u64 *)&clatch_policy };
+	struct clatch_policy in_force = { .generation = now.generation, .count = now.count };
 
-	policy = bpf_map_lookup_elem(&clatch_policy, &zero);
-	if (policy)
-		now.word = *(volatile __u64 *)policy;
-	in_force.generation = now.generation;
-	in_force.count = now.count;
 	return in_force;
 }
 

@@ -214,42 +214,45 @@ static __always_inline bool suite_equal(const struct clatch_suite *a, const stru
 }
 
 /* An SA, by its SPI, and a latch. */
-static __always_inline __u64 sa_of(struct xfrm_state *x, __u64 latch)
+static __always_inline __u64 sa_of(__be32 spi, __u64 latch)
 {
-	return latch << 32 | kread(x, id.spi);
+	return latch << 32 | spi;
 }
 
 /*
  * Is this the very SA that was found congruent before, unchanged?  Its memory and its SPI may be
  * used again, within the same second even; what cannot come back is the time, in nanoseconds, to
  * which its lifetime timer is set: when the SA is inserted, when it is updated, and when the
- * timer runs.  Only the replay window may change without it, and what was told of its identity:
- * then there is another generation.
+ * timer runs.  Two things may change without it: what was told of its identity, and then there is
+ * another generation; and the replay window, where the kernel keeps it in replay_esn, which user space
+ * may write over (XFRM_MSG_NEWAE).  Elsewhere it stays as the SA was made.  @spi was just read from @x.
  */
-static __always_inline bool sa_verified(const struct clatch_verified *v, __u64 latch,
-					struct xfrm_state *x)
+static __always_inline bool sa_verified(const volatile struct clatch_verified *v, __u64 latch,
+					struct xfrm_state *x, __be32 spi)
 {
 	struct xfrm_replay_state_esn *esn;
 
-	if (v->of != sa_of(x, latch) || !v->expires || v->generation != identity_generation() ||
+	if (v->of != sa_of(spi, latch) || v->generation != clatch_generation ||
 	    v->expires != kread(x, mtimer.node.expires))
 		return false;
 	esn = kread(x, replay_esn);
-	return v->replay_window ==
-	       (esn ? kread(esn, replay_window) : kread(x, props.replay_window));
+	return !esn || v->replay_window == kread(esn, replay_window);
 }
 
-/* @v may be another latch's by now, whose slot it is: so it says of which latch this was found. */
+/*
+ * @v may be another latch's by now, whose slot it is: so it says of which latch this was found.  Written
+ * in the order that sa_verified() reads against: who sees a later SA's generation, sees its time too.
+ */
 static __always_inline void sa_verify(volatile struct clatch_verified *v, __u64 latch,
 				      struct xfrm_state *x, __u32 generation)
 {
 	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);
 
-	v->expires = 0; /* not to be used while it is written */
-	v->of = sa_of(x, latch);
-	v->generation = generation;
-	v->replay_window = esn ? kread(esn, replay_window) : kread(x, props.replay_window);
+	v->of = 0; /* not to be used while it is written */
 	v->expires = kread(x, mtimer.node.expires);
+	v->generation = generation;
+	v->replay_window = esn ? kread(esn, replay_window) : 0;
+	v->of = sa_of(kread(x, id.spi), latch);
 }
 
 /* What is shown of the latched SA, and who its ends are once it is known. */

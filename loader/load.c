@@ -56,7 +56,7 @@ static int fill_sas(const struct cli *cli, struct bpf_object *object)
 {
 	const struct sa_table table = {
 		.sas = bpf_object__find_map_fd_by_name(object, "clatch_sas"),
-		.generation = bpf_object__find_map_fd_by_name(object, "clatch_generation"),
+		.generation = bpf_object__find_map_fd_by_name(object, ".data.clatch_generation"),
 	};
 	struct sad *sad;
 	int err = sad_open(&sad, &table, 0);

@@ -114,6 +114,16 @@ static int set_sizes(struct bpf_object *object, const void *context)
 	return err;
 }
 
+/* Of a map's pin; NULL of a map of constants, which is the object's own.  A variable may be a map. */
+static const char *pin_name(const struct bpf_map *map)
+{
+	const char *name = bpf_map__name(map), *of_variable = ".data.";
+
+	if (!bpf_map__is_internal(map))
+		return name;
+	return strncmp(name, of_variable, strlen(of_variable)) ? NULL : name + strlen(of_variable);
+}
+
 /* The maps that are pinned already are used, the others made. */
 static int use_pinned(struct bpf_object *object, const void *dir)
 {
@@ -123,11 +133,12 @@ static int use_pinned(struct bpf_object *object, const void *dir)
 
 	bpf_object__for_each_map(map, object)
 	{
+		const char *name = pin_name(map);
 		_cleanup_close_ int fd = -1;
 
-		if (bpf_map__is_internal(map))
+		if (!name)
 			continue;
-		err = pins_path(path, dir, "%s", bpf_map__name(map));
+		err = pins_path(path, dir, "%s", name);
 		fd = err ? -1 : bpf_obj_get(path);
 		if (!err && fd < 0 && errno != ENOENT)
 			err = -errno;
@@ -203,9 +214,9 @@ int object_pin_gateway(struct bpf_object *object, const char *dir)
 
 	bpf_object__for_each_map(map, object)
 	{
-		const char *name = bpf_map__name(map);
+		const char *name = pin_name(map);
 
-		if (!err && !bpf_map__is_internal(map) && !is_pinned(dir, "", name))
+		if (!err && name && !is_pinned(dir, "", name))
 			err = pin(bpf_map__fd(map), dir, "", name);
 	}
 	bpf_object__for_each_program(program, object)
@@ -224,9 +235,13 @@ int object_pin(struct bpf_object *object, const char *dir)
 	struct bpf_map *map;
 	int err = 0;
 
-	bpf_object__for_each_map(map, object) if (!err && strcmp(bpf_map__name(map), META) &&
-						  !bpf_map__is_internal(map)) err =
-		pin(bpf_map__fd(map), dir, "", bpf_map__name(map));
+	bpf_object__for_each_map(map, object)
+	{
+		const char *name = pin_name(map);
+
+		if (!err && name && strcmp(name, META))
+			err = pin(bpf_map__fd(map), dir, "", name);
+	}
 	bpf_object__for_each_program(program, object) if (!err) err =
 		pin(bpf_program__fd(program), dir, "progs/", bpf_program__name(program));
 	return err;

@@ -11,10 +11,11 @@
 
 /* The SA that was last found congruent: how the packet path knows it again (bpf/sa.h). */
 struct clatch_verified {
-	__s64 expires; /* of its timer, ns; 0 = none */
+	__s64 expires; /* of its timer, ns */
 	/*
 	 * Its SPI, and above that the lower half of the id of the latch that it was compared with: in
-	 * one word, as the slot may be another latch's while this is written.
+	 * one word, as the slot may be another latch's while this is written.  0 = none: no SA that a
+	 * packet is under has SPI 0.
 	 */
 	__u64 of;
 	__u32 replay_window;

@@ -10,7 +10,7 @@
 
 #define CLATCH_MAGIC 0x68637461632e3031ULL
 /* Raised whenever a struct in a pinned map, or a program's view of one, changes. */
-#define CLATCH_LAYOUT 9
+#define CLATCH_LAYOUT 10
 
 #define CLATCH_MAX_DEVICES 64
 #define CLATCH_MAX_MONITORS 8

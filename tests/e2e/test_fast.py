@@ -20,6 +20,22 @@ TCP, UDP = Shape(), Shape(upper="udp")
 V6 = Shape(family=socket.AF_INET6)
 VERIFIED_OUT, LATCH_OF = slice(64, 88), 12  # of struct clatch_fast, clatch_verified
 TUNNEL = Shape(mode="tunnel", host_tunnel=True)
+XFRM_MSG_NEWAE, XFRMA_REPLAY_ESN_VAL, NETLINK_XFRM = 0x1e, 23, 6
+REQUEST_ACK_REPLACE = 0x105
+
+
+def set_replay_window(host, dst, spi, window):
+    """Of an SA with ESN that is in use, as a host does that takes SAs over from another."""
+    state = struct.pack("=7I", 1, 1000, 0, 0, 0, window, 0)
+    body = struct.pack("=16s4sHBx24xHH", socket.inet_aton(dst), struct.pack(">I", spi),
+                       socket.AF_INET, socket.IPPROTO_ESP, 4 + len(state), XFRMA_REPLAY_ESN_VAL)
+    body += state
+    with host.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_XFRM) as sock:
+        sock.send(struct.pack("=IHHII", 16 + len(body), XFRM_MSG_NEWAE, REQUEST_ACK_REPLACE, 1, 0)
+                  + body)
+        error = struct.unpack_from("=i", sock.recv(4096), 16)[0]
+    if error:
+        raise OSError(-error, "XFRM_MSG_NEWAE")
 
 
 class FastCase(Case):
@@ -194,6 +210,17 @@ class WithoutRun(FastCase):
         """Key and value of its slot, as bytes."""
         entry = self.lookup_slot(latch)[1]
         return [bytearray(int(byte, 16) for byte in entry[part]) for part in ("key", "value")]
+
+    def test_the_replay_window_of_an_sa_is_closed(self):
+        connection, latch, _ = self.latched(dataclasses.replace(UDP, esn=True), "udp")
+        wait_for("the SAs' first timer to have run", lambda: self.timers_ran(latch))
+        connection.exchange()
+        self.assertEqual(self.ways(latch), 2)
+        spi = int(self.show(latch)["out"]["sa"][0]["spi"], 16)
+        set_replay_window(self.lab.a, self.lab.b.v4, spi, 0)
+        self.assertRaises(PermissionError, connection.a.send, b"without a window")
+        set_replay_window(self.lab.a, self.lab.b.v4, spi, 32)
+        connection.exchange()
 
     def test_what_was_verified_for_another_latch(self):
         """Written by a packet that was under way when the slot became this latch's."""

@@ -23,7 +23,7 @@ HOOKS, RULE_HOOKS = 8, 2  # of a cgroup; and more, when there are rules
 REASONS = ["clear", "sa-mismatch", "peer-id", "identity-unknown", "unknown-sa", "policy",
            "broken", "table-full"]
 META = "<QIIIIQQI4x"  # struct clatch_meta
-MAGIC, LAYOUT = 0x68637461632e3031, 9
+MAGIC, LAYOUT = 0x68637461632e3031, 10
 
 
 def run(*words, **options):
@@ -59,7 +59,7 @@ def our_objects():
     found = set()
     for kind in ("prog", "map"):
         for thing in json.loads(must("bpftool", "-j", kind, "show")):
-            if thing.get("name", "").startswith("clatch"):
+            if thing.get("name", "").startswith(("clatch", ".data.clatch")):
                 found.add((kind, thing["id"], thing["name"]))
     return found
 

@@ -232,6 +232,18 @@ class Attaching(Case):
                          {"cgroups": [], "devices": [], "veths": [], "uplinks": []})
         self.assertEqual(len(os.listdir(f"{self.dir}/links")), HOOKS)
 
+    def shown(self, kind, pin):
+        return json.loads(must("bpftool", "-j", kind, "show", "pinned", f"{self.dir}/{pin}"))
+
+    def test_the_gateway_reads_the_same_variables(self):
+        self.load()
+        self.ok("attach", "--veth", "c0", "--uplink", "c1")
+        for program in "clatch_ingress", "clatch_gw_to":
+            maps = self.shown("prog", f"progs/{program}")["map_ids"]
+            for variable in "clatch_generation", "clatch_policy":
+                with self.subTest(program=program, variable=variable):
+                    self.assertIn(self.shown("map", variable)["id"], maps)
+
     def test_device_that_was_removed(self):
         self.load("--dev", "c0", "--dev", "c1")
         index = json.loads(self.inside("ip", "-j", "link", "show", "c0"))[0]["ifindex"]
