@@ -31,7 +31,8 @@ from lab import Guard, Host, Lab, cgroup2_mount, run  # noqa: E402
 ROUNDS = int(os.environ.get("CLEAR_ROUNDS", "15"))
 MS = int(os.environ.get("CLEAR_MS", "300"))  # of each rate
 MB = 1e6
-STREAMS = "out", "in", "out_blocks", "in_blocks"  # rates of bytes
+BLOCKS = "out_blocks", "in_blocks"
+COUNTED = *BLOCKS, "connect", "sent", "sendto", "received"
 WHATS = {
     "out": "TCP stream to the peer, bytes",
     "in": "TCP stream from the peer, bytes",
@@ -59,9 +60,9 @@ class Link(Lab):
         os.mkdir(self.cgroup)
 
 
-def rate(lab, what):
+def rate(lab, what, ms=MS):
     return float(run(BUILD / "rate", what, f"/run/netns/{lab.a.name}", f"/run/netns/{lab.b.name}",
-                     lab.a.v4, lab.b.v4, lab.cgroup, MS).stdout)
+                     lab.a.v4, lab.b.v4, lab.cgroup, ms).stdout)
 
 
 @contextlib.contextmanager
@@ -94,19 +95,25 @@ def measure(lab, guard):
     return found
 
 
+def instructions(lab, what):
+    """For one, or a million bytes: the least of some runs, as where the kernel's tables put a socket differs.
+    To copy a byte takes one; so much of a stream is the same that little of it is enough."""
+    one, ms = (MB, MS // 10) if what in BLOCKS else (1, MS)
+    return round(1e9 * one / max(rate(lab, what, ms) for _ in range(3)))
+
+
 def counted(lab, guard):
-    """Of each what and case: instructions for one, the least of some runs: where the kernel's tables put
-    a socket differs."""
+    """Of each what and case: instructions."""
     found = {}
-    print("Instructions of traffic in clear, and the share of what can be done in a second:",
-          flush=True)
-    for what in WHATS:
-        found[what], one = {}, MB if what in STREAMS else 1
+    print("Instructions of traffic in clear, of a stream for a million bytes, and the share of what can be "
+          "done in a second:", flush=True)
+    for what in COUNTED:
+        found[what] = {}
         for case, enter in cases(lab, guard).items():
             with enter():
-                found[what][case] = round(1e9 * one / max(rate(lab, what) for _ in range(3)))
+                found[what][case] = instructions(lab, what)
         none = found[what]["none"]
-        print(f"  {WHATS[what]}{', a million' if one == MB else ''}: {none:,}", flush=True)
+        print(f"  {WHATS[what]}: {none:,}", flush=True)
         for case, cost in found[what].items():
             if case != "none":
                 print(f"    {case:15} {cost - none:+,}  ({none / cost:.3f})", flush=True)
