@@ -96,10 +96,11 @@ def measure(lab, guard):
 
 
 def instructions(lab, what):
-    """For one, or a million bytes: the least of some runs, as where the kernel's tables put a socket differs.
-    To copy a byte takes one; so much of a stream is the same that little of it is enough."""
-    one, ms = (MB, MS // 10) if what in BLOCKS else (1, MS)
-    return round(1e9 * one / max(rate(lab, what, ms) for _ in range(3)))
+    """Of a stream, for a million bytes: the middle of some runs, short ones, as to copy a byte takes an
+    instruction.  Else for one, the least of some: where the kernel's tables put a socket differs."""
+    if what in BLOCKS:
+        return round(1e9 * MB / statistics.median(rate(lab, what, MS // 8) for _ in range(9)))
+    return round(1e9 / max(rate(lab, what) for _ in range(3)))
 
 
 def counted(lab, guard):

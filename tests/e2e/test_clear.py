@@ -5,6 +5,7 @@ first packet here is protected, comes alone, and makes a latch."""
 import contextlib
 import socket
 import struct
+import types
 import unittest
 
 import ipsec
@@ -29,6 +30,20 @@ class Clear(Case):
                 connection.b.send(b"the first")
                 self.assertEqual(connection.a.recv(20), b"the first")
                 self.is_latched(connection, "in")
+
+    def test_a_syn(self):
+        """ESP shows no ports, and the socket's are those of no latch."""
+        for family in socket.AF_INET, socket.AF_INET6:
+            with self.subTest(family=family):
+                self.protect(Shape(family=family))
+                ipsec.flush(self.lab.b)  # it does not answer
+                with self.lab.guarded():
+                    sock = self.lab.a.socket(family, socket.SOCK_STREAM)
+                self.addCleanup(sock.close)
+                sock.setblocking(False)
+                sock.connect_ex((self.lab.b.address(family), 4012))
+                self.is_latched(types.SimpleNamespace(own=sock.getsockname(), peer=(None, 4012)), "out")
+                ipsec.flush(self.lab.a)
 
     def test_esp_in_udp(self):
         """Of a UDP socket: the outer header is UDP as well, in clear."""
