@@ -57,17 +57,37 @@ static __always_inline int clear_ports(struct __sk_buff *ctx, struct bpf_sock *s
 	return connected ? sk->src_port ^ bpf_ntohs(sk->dst_port) : bpf_ntohs(port[0] ^ port[1]);
 }
 
+/* The connection of a packet behind a plain IP header, as that and @ports tell. */
+static __always_inline void header_tuple(struct __sk_buff *ctx, struct clatch_tuple *t,
+					 const __be16 *ports, enum clatch_dir dir)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *v6 = data;
+	struct iphdr *v4 = data;
+
+	if (data + sizeof(*v4) <= end && v4->version == 4) {
+		addr_v4(&t->local, dir == CLATCH_IN ? v4->daddr : v4->saddr);
+		addr_v4(&t->remote, dir == CLATCH_IN ? v4->saddr : v4->daddr);
+	} else if (data + sizeof(*v6) <= end) {
+		addr_v6(&t->local, (dir == CLATCH_IN ? &v6->daddr : &v6->saddr)->s6_addr32);
+		addr_v6(&t->remote, (dir == CLATCH_IN ? &v6->saddr : &v6->daddr)->s6_addr32);
+	}
+	t->local_port = bpf_ntohs(ports[dir == CLATCH_IN]);
+	t->remote_port = bpf_ntohs(ports[dir == CLATCH_OUT]);
+}
+
 /* Has the packet's connection a latch, as the long way looks it up?  True in doubt. */
 static __noinline bool clear_latched(struct __sk_buff *ctx, struct bpf_sock *sk,
 				     enum clatch_dir dir)
 {
+	__be16 *ports = header_ports(ctx, sk->protocol);
 	struct clatch_tuple t = {};
-	struct packet p = {};
 
-	if (packet_parse(ctx, &p, &t, 0, dir) || p.proto != sk->protocol)
+	if (!ports)
 		return true;
-	if (dir == CLATCH_OUT)
-		socket_tuple(&t, sk);
+	if (dir == CLATCH_IN || !socket_tuple(&t, sk))
+		header_tuple(ctx, &t, ports, dir);
+	t.netns = device_netns(kread(kskb(ctx), dev));
 	t.proto = sk->protocol;
 	return bpf_map_lookup_elem(&clatch_latches, &t);
 }
