@@ -191,56 +191,58 @@ static __always_inline void follow_state(struct bpf_sock_ops *ctx)
 	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
+static __always_inline void state_changes(struct bpf_sock_ops *ctx, struct tcp_sock *sk)
+{
+	struct clatch_tuple tuple = {};
+
+	if (ctx->args[0] == BPF_TCP_LISTEN)
+		listener_ends((__u64)sk, IPPROTO_TCP);
+	else if (ctx->args[1] == BPF_TCP_CLOSE && kernel_socket_ports(&tuple, (__u64)sk))
+		tcp_closed(&tuple, (__u64)sk, ctx->args[0]);
+}
+
+/* Has it a latch, or may it have one soon? */
+static __always_inline bool connection_tells(struct bpf_sock_ops *ctx, struct tcp_sock *sk)
+{
+	struct clatch_tuple tuple = {};
+
+	tuple.local_port = ctx->local_port;
+	tuple.remote_port = bpf_ntohl(ctx->remote_port);
+	if (!tuple.remote_port)
+		return false;
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+		return tcp_begins(&tuple, sk) || route_may_protect((__u64)sk);
+	return tcp_established(&tuple, (__u64)sk);
+}
+
+static __noinline void socket_tells(struct bpf_sock_ops *ctx)
+{
+	struct tcp_sock *sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
+
+	if (!sk)
+		return;
+	if (ctx->op == BPF_SOCK_OPS_STATE_CB) {
+		state_changes(ctx, sk);
+		return;
+	}
+	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB)
+		listener_begins((__u64)sk, IPPROTO_TCP);
+	else if (!connection_tells(ctx, sk))
+		return;
+	follow_state(ctx);
+}
+
 /* Each connection calls many times; nearly all of it is nothing to us. */
-static __always_inline bool sockops_tells(struct bpf_sock_ops *ctx)
+SEC("sockops")
+int clatch_sockops(struct bpf_sock_ops *ctx)
 {
 	switch (ctx->op) {
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		return true;
 	case BPF_SOCK_OPS_STATE_CB:
-		return ctx->args[0] == BPF_TCP_LISTEN || ctx->args[1] == BPF_TCP_CLOSE;
-	}
-	return false;
-}
-
-SEC("sockops")
-int clatch_sockops(struct bpf_sock_ops *ctx)
-{
-	struct clatch_tuple tuple = {};
-	struct tcp_sock *sk;
-
-	if (!sockops_tells(ctx))
-		return 1;
-	sk = ctx->sk ? bpf_skc_to_tcp_sock(ctx->sk) : NULL;
-	if (!sk)
-		return 1;
-	if (ctx->op == BPF_SOCK_OPS_TCP_LISTEN_CB) {
-		listener_begins((__u64)sk, IPPROTO_TCP);
-		follow_state(ctx);
-		return 1;
-	}
-	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[0] == BPF_TCP_LISTEN) {
-		listener_ends((__u64)sk, IPPROTO_TCP);
-		return 1;
-	}
-	if (!kernel_socket_ports(&tuple, (__u64)sk))
-		return 1;
-	switch (ctx->op) {
-	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		if (tcp_begins(&tuple, sk) || route_may_protect((__u64)sk))
-			follow_state(ctx);
-		break;
-	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		if (tcp_established(&tuple, (__u64)sk))
-			follow_state(ctx);
-		break;
-	case BPF_SOCK_OPS_STATE_CB:
-		tcp_closed(&tuple, (__u64)sk, ctx->args[0]);
-		break;
+		socket_tells(ctx);
 	}
 	return 1;
 }

@@ -11,56 +11,55 @@
 #include "hook.h"
 
 #define NAT_T_PORT 4500
+#define NOT_SEEN (-1)
 
-/* Where TCP's or UDP's header begins, all there and behind a plain IP header; else NULL. */
-static __always_inline __be16 *clear_transport(struct __sk_buff *ctx, __u32 proto)
+/* The ports of a packet behind a plain IP header; else NULL. */
+static __always_inline __be16 *header_ports(struct __sk_buff *ctx, __u32 proto)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *l4;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *v6 = data;
 	struct iphdr *v4 = data;
 
 	if (data + sizeof(*v4) + sizeof(struct udphdr) > end)
 		return NULL;
-	if (*(__u8 *)data == 0x45) {
-		if (v4->protocol != proto || v4->frag_off & bpf_htons(0x1fff))
-			return NULL;
-		l4 = v4 + 1;
-	} else {
-		if (data + sizeof(*v6) > end || v6->version != 6 || v6->nexthdr != proto)
-			return NULL;
-		l4 = v6 + 1;
-	}
-	/* cut off, see packet_transport() */
-	return l4 + (proto == IPPROTO_TCP ? 14 : sizeof(struct udphdr)) > end ? NULL : l4;
+	if (*(__u8 *)data == 0x45)
+		return v4->protocol == proto && !(v4->frag_off & bpf_htons(0x1fff))
+			       ? (__be16 *)(v4 + 1)
+			       : NULL;
+	if (data + sizeof(*v6) + sizeof(struct udphdr) > end || v6->version != 6 ||
+	    v6->nexthdr != proto)
+		return NULL;
+	return (__be16 *)(v6 + 1);
 }
 
-/* Its connection's ports, of a packet in clear; false where it is not known to be that. */
-static __always_inline bool clear_ports(struct __sk_buff *ctx, struct bpf_sock *sk,
-					struct clatch_tuple *t, enum clatch_dir dir)
+/*
+ * The ports of a packet's connection, the one XOR the other, or NOT_SEEN where it is not seen that it is
+ * TCP's or UDP's, in clear; what comes in was seen to be.  Of a connected socket they are its own: NAT may
+ * have changed the header of what it sends, and it is given nothing else.
+ */
+static __always_inline int clear_ports(struct __sk_buff *ctx, struct bpf_sock *sk,
+				       enum clatch_dir dir)
 {
+	bool connected = sk->dst_port && sk->src_port; /* a port may be given back already */
 	__u32 proto = sk->protocol;
-	__be16 *port;
+	__be16 *port = NULL;
 
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
-		return false;
-	port = clear_transport(ctx, proto);
-	if (!port)
-		return false;
-	t->local_port = bpf_ntohs(port[dir == CLATCH_IN]);
-	t->remote_port = bpf_ntohs(port[dir == CLATCH_OUT]);
-	if (dir == CLATCH_OUT && proto == IPPROTO_UDP &&
-	    (t->local_port != sk->src_port || t->local_port == NAT_T_PORT))
-		return false; /* there may be ESP in it */
-	if (dir == CLATCH_OUT && sk->dst_port) { /* NAT may have changed the header */
-		t->local_port = sk->src_port;
-		t->remote_port = bpf_ntohs(sk->dst_port);
+		return NOT_SEEN;
+	if (dir == CLATCH_OUT || !connected) {
+		port = header_ports(ctx, proto);
+		if (!port)
+			return NOT_SEEN;
 	}
-	return true;
+	if (dir == CLATCH_OUT && proto == IPPROTO_UDP &&
+	    (bpf_ntohs(port[0]) != sk->src_port || sk->src_port == NAT_T_PORT))
+		return NOT_SEEN; /* there may be ESP in it */
+	return connected ? sk->src_port ^ bpf_ntohs(sk->dst_port) : bpf_ntohs(port[0] ^ port[1]);
 }
 
-/* The rest of it. */
-static __always_inline void clear_rest(struct __sk_buff *ctx, struct bpf_sock *sk,
-				       struct clatch_tuple *t, enum clatch_dir dir)
+/* The connection of a packet behind a plain IP header, as that and @ports tell. */
+static __always_inline void header_tuple(struct __sk_buff *ctx, struct clatch_tuple *t,
+					 const __be16 *ports, enum clatch_dir dir)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct ipv6hdr *v6 = data;
@@ -73,10 +72,24 @@ static __always_inline void clear_rest(struct __sk_buff *ctx, struct bpf_sock *s
 		addr_v6(&t->local, (dir == CLATCH_IN ? &v6->daddr : &v6->saddr)->s6_addr32);
 		addr_v6(&t->remote, (dir == CLATCH_IN ? &v6->saddr : &v6->daddr)->s6_addr32);
 	}
-	if (dir == CLATCH_OUT)
-		socket_tuple(t, sk);
-	t->netns = device_netns(kread(kskb(ctx), dev));
-	t->proto = sk->protocol;
+	t->local_port = bpf_ntohs(ports[dir == CLATCH_IN]);
+	t->remote_port = bpf_ntohs(ports[dir == CLATCH_OUT]);
+}
+
+/* Has the packet's connection a latch, as the long way looks it up?  True in doubt. */
+static __noinline bool clear_latched(struct __sk_buff *ctx, struct bpf_sock *sk,
+				     enum clatch_dir dir)
+{
+	__be16 *ports = header_ports(ctx, sk->protocol);
+	struct clatch_tuple t = {};
+
+	if (!ports)
+		return true;
+	if (dir == CLATCH_IN || !socket_tuple(&t, sk))
+		header_tuple(ctx, &t, ports, dir);
+	t.netns = device_netns(kread(kskb(ctx), dev));
+	t.proto = sk->protocol;
+	return bpf_map_lookup_elem(&clatch_latches, &t);
 }
 
 /* May something be demanded of this packet, which is in clear and has no latch? */
@@ -93,22 +106,19 @@ static __always_inline bool clear_watched(struct bpf_sock *sk, enum clatch_dir d
 static __always_inline bool clear_pass(struct __sk_buff *ctx, struct bpf_sock *sk,
 				       enum clatch_dir dir)
 {
-	struct clatch_tuple t = {};
+	int ports = clear_ports(ctx, sk, dir);
 
-	if (!clear_ports(ctx, sk, &t, dir) || clear_watched(sk, dir))
+	if (ports == NOT_SEEN || clear_watched(sk, dir))
 		return false;
-	if (!may_be_latched(&t))
-		return true;
-	clear_rest(ctx, sk, &t, dir);
-	return !bpf_map_lookup_elem(&clatch_latches, &t);
+	return !may_be_latched(ports) || !clear_latched(ctx, sk, dir);
 }
 
-static __noinline bool clear_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
+fast_inline bool clear_inbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
 	return !has_sec_path(kskb_trusted(ctx)) && clear_pass(ctx, sk, CLATCH_IN);
 }
 
-static __noinline bool clear_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
+fast_inline bool clear_outbound(struct __sk_buff *ctx, struct bpf_sock *sk)
 {
 	return clear_pass(ctx, sk, CLATCH_OUT);
 }

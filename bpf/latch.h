@@ -22,18 +22,16 @@ static __always_inline __u32 latch_state(const struct clatch_latch *l)
 	return state;
 }
 
-/* The count of latches with ports like these. */
-static __always_inline __u32 *latches_like(const struct clatch_tuple *tuple)
+/* The count of latches with ports like these, whose one XOR the other is @ports. */
+static __always_inline __u32 *latches_like(__u32 ports)
 {
-	__u32 key = tuple->local_port ^ tuple->remote_port;
-
-	return bpf_map_lookup_elem(&clatch_ports, &key);
+	return bpf_map_lookup_elem(&clatch_ports, &ports);
 }
 
 /* May there be a latch of a connection of which the ports alone are known yet? */
-static __always_inline bool may_be_latched(const struct clatch_tuple *tuple)
+static __always_inline bool may_be_latched(__u32 ports)
 {
-	volatile __u32 *count = latches_like(tuple);
+	volatile __u32 *count = latches_like(ports);
 
 	return !count || *count;
 }
@@ -41,7 +39,7 @@ static __always_inline bool may_be_latched(const struct clatch_tuple *tuple)
 /* An entry of zeroes, counted as long as it is there, and before and after. */
 static __always_inline void latch_insert(const struct clatch_tuple *tuple)
 {
-	__u32 *count = latches_like(tuple);
+	__u32 *count = latches_like(tuple->local_port ^ tuple->remote_port);
 
 	if (!count)
 		return;
@@ -53,7 +51,7 @@ static __always_inline void latch_insert(const struct clatch_tuple *tuple)
 /* True if it was there. */
 static __always_inline bool latch_remove(const struct clatch_tuple *tuple)
 {
-	__u32 *count = latches_like(tuple);
+	__u32 *count = latches_like(tuple->local_port ^ tuple->remote_port);
 
 	if (bpf_map_delete_elem(&clatch_latches, tuple))
 		return false;

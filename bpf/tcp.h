@@ -80,14 +80,17 @@ static __always_inline bool syn_replaces(struct clatch_latch *l, struct bpf_sock
 	       is_syn(p);
 }
 
-/* Of a connection whose ports are known: the rest of @t, and its latch. */
-static __noinline struct clatch_latch *tcp_latch(struct clatch_tuple *t, __u64 sk)
+/* The rest of @t, of a connection whose ports are known, and its latch. */
+static __noinline struct clatch_latch *tcp_lookup(struct clatch_tuple *t, __u64 sk)
 {
-	if (!may_be_latched(t))
-		return NULL;
 	kernel_socket_rest(t, sk);
 	t->proto = IPPROTO_TCP;
 	return bpf_map_lookup_elem(&clatch_latches, t);
+}
+
+static __always_inline struct clatch_latch *tcp_latch(struct clatch_tuple *t, __u64 sk)
+{
+	return may_be_latched(t->local_port ^ t->remote_port) ? tcp_lookup(t, sk) : NULL;
 }
 
 /* The latch's connection is closed: in TIME_WAIT its packets can still come and go. */
@@ -140,18 +143,19 @@ static __always_inline bool tcp_established(struct clatch_tuple *tuple, __u64 sk
 static __always_inline void tcp_release(struct bpf_sock *ctx)
 {
 	__u64 sk = (__u64)ctx; /* the context of this hook is the kernel's socket */
-	__u32 state = kread(kcast(struct sock_common, sk), skc_state);
 	struct clatch_tuple tuple = {};
+	__u32 state = ctx->state;
 	struct clatch_latch *l;
 
 	if (state == BPF_TCP_LISTEN) {
 		listener_released(sk, IPPROTO_TCP);
 		return;
 	}
-	if (!kernel_socket_ports(&tuple, sk)) {
+	if (!ctx->dst_port) {
 		listener_released_late(ctx);
 		return;
 	}
+	kernel_socket_ports(&tuple, sk);
 	l = tcp_latch(&tuple, sk);
 	if (!l || !(l->flags & CLATCH_ADOPTED))
 		return;

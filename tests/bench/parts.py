@@ -15,7 +15,7 @@ PARTS = {
     "lookup of the latch": r"lookup_elem|storage_get|place->|slot|fast_get|fast_side|held\.h",
     "reading the SA": r"protection\.h|fast_(in|out)bound|esp_spi|sa_(read|facts|know)|alg_name|"
                       r"suite_algorithms|replay_on|addr_xfrm",
-    "building the key": r"packet\.h|clear_(transport|ports|rest)|flow_|in_clear",
+    "building the key": r"packet\.h|header_ports|clear_(ports|latched)|flow_|in_clear",
     "comparing": r"fast\.h|sa\.h|hold\.h",
     "start, end, the rest": "",
 }

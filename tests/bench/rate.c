@@ -8,6 +8,8 @@
  *
  *   out       bytes of a TCP stream that B received from A
  *   in        the same from B to A
+ *   out_blocks, in_blocks  the same, a block at a time: it is received before the next is sent, there is
+ *             always room for it, and so TCP's rhythm is always the same
  *   connect   TCP connections: A connects, B accepts; B closes, then A
  *   sent      datagrams of 64 bytes that B received from A, both connected
  *   sendto    the same, neither connected
@@ -16,12 +18,14 @@
  * No datagram is lost.  A's sockets are made in CGROUP (a cgroup.procs file's directory, v2).
  */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <string.h>
 #include "ends.h"
 
 #define PAYLOAD 64
 #define BATCH 32 /* datagrams, fewer than a socket keeps; and acts between two looks at the clock */
+#define BLOCK 65536 /* bytes of a stream */
 #define PORT_A 30001
 #define PORT_B 30002
 
@@ -59,7 +63,7 @@ static long connection(struct pair *p)
 /* As much as there is room for, and then all of it. */
 static long stream(struct pair *p)
 {
-	static char buffer[65536];
+	static char buffer[BLOCK];
 	ssize_t length;
 	long done = 0;
 
@@ -73,6 +77,17 @@ static long stream(struct pair *p)
 	if (!length || errno != EAGAIN)
 		err(1, "Couldn't receive");
 	return done;
+}
+
+static long block(struct pair *p)
+{
+	static char buffer[BLOCK];
+
+	if (send(p->from, buffer, sizeof(buffer), 0) != sizeof(buffer))
+		err(1, "Couldn't send");
+	if (recv(p->to, buffer, sizeof(buffer), MSG_WAITALL) != sizeof(buffer))
+		err(1, "Couldn't receive");
+	return sizeof(buffer);
 }
 
 static long datagrams(struct pair *p)
@@ -102,6 +117,17 @@ static double rate(long (*act)(struct pair *), struct pair *p, long ms)
 	return done * 1e9 / (now - start);
 }
 
+/* Room for some blocks, so that TCP does not find out for itself how much it takes. */
+static void room(int fd)
+{
+	int size = 16 * BLOCK, one = 1;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
+		err(1, "Couldn't make room");
+}
+
 /* What @from sends to; TCP's connections are made later. */
 static void prepare(struct pair *p, char **argv, int type)
 {
@@ -124,11 +150,6 @@ static void prepare(struct pair *p, char **argv, int type)
 		err(1, "Couldn't read the peer's address");
 }
 
-static bool is(const char *what, const char *name)
-{
-	return !strcmp(what, name);
-}
-
 /* Makes the connection that is measured. */
 static void join_ends(struct pair *p, bool tcp)
 {
@@ -141,26 +162,50 @@ static void join_ends(struct pair *p, bool tcp)
 	p->length = 0;
 }
 
+static const struct what {
+	const char *name;
+	long (*act)(struct pair *);
+	int type;
+	bool from_b, unjoined; /* @act sends from B to A; is given what is not connected yet */
+} whats[] = {
+	{ .name = "out", .act = stream, .type = SOCK_STREAM },
+	{ .name = "in", .act = stream, .type = SOCK_STREAM, .from_b = true },
+	{ .name = "out_blocks", .act = block, .type = SOCK_STREAM },
+	{ .name = "in_blocks", .act = block, .type = SOCK_STREAM, .from_b = true },
+	{ .name = "connect", .act = connection, .type = SOCK_STREAM, .unjoined = true },
+	{ .name = "sent", .act = datagrams, .type = SOCK_DGRAM },
+	{ .name = "sendto", .act = datagrams, .type = SOCK_DGRAM, .unjoined = true },
+	{ .name = "received", .act = datagrams, .type = SOCK_DGRAM, .from_b = true },
+};
+
+static const struct what *what(const char *name)
+{
+	for (size_t i = 0; i < sizeof(whats) / sizeof(whats[0]); i++)
+		if (!strcmp(whats[i].name, name))
+			return &whats[i];
+	errx(2, "What is '%s'?", name);
+}
+
 int main(int argc, char **argv)
 {
-	long (*act)(struct pair *) = datagrams;
 	struct pair p = { .from = -1 };
-	const char *what = argv[1];
-	bool tcp;
+	const struct what *w;
 	long ms;
 
 	if (argc != 8)
 		errx(2, "usage: rate WHAT NETNS-A NETNS-B ADDR-A ADDR-B CGROUP MILLISECONDS");
-	tcp = is(what, "out") || is(what, "in") || is(what, "connect");
-	if (tcp)
-		act = is(what, "connect") ? connection : stream;
+	w = what(argv[1]);
 	ms = atol(argv[7]);
-	prepare(&p, argv, tcp ? SOCK_STREAM : SOCK_DGRAM);
-	if (!is(what, "connect") && !is(what, "sendto"))
-		join_ends(&p, tcp);
-	if (is(what, "in") || is(what, "received"))
+	prepare(&p, argv, w->type);
+	if (!w->unjoined)
+		join_ends(&p, w->type == SOCK_STREAM);
+	if (w->act == block) {
+		room(p.from);
+		room(p.to);
+	}
+	if (w->from_b)
 		p = (struct pair){ .from = p.to, .to = p.from };
-	rate(act, &p, ms / 8); /* caches, conntrack */
-	printf("%.0f\n", rate(act, &p, ms));
+	rate(w->act, &p, ms / 8); /* caches, conntrack */
+	printf("%.0f\n", rate(w->act, &p, ms));
 	return 0;
 }

@@ -56,14 +56,16 @@ def wait_for(what, true, seconds=WAIT):
         time.sleep(0.02)
 
 
+def checksum(data):
+    """The internet's, of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
 def segment(source, target, flags, seq=1, ack=1, data=b""):
     """A TCP segment without options from one (address, port) to another."""
-    def checksum(data):
-        total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-        while total >> 16:
-            total = (total & 0xffff) + (total >> 16)
-        return ~total & 0xffff
-
     head = struct.pack("!HHIIBBHHH", source[1], target[1], seq, ack, 5 << 4, flags, 1000, 0, 0)
     pseudo = socket.inet_aton(source[0]) + socket.inet_aton(target[0])
     length = len(head) + len(data)

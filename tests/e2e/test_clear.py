@@ -5,12 +5,13 @@ first packet here is protected, comes alone, and makes a latch."""
 import contextlib
 import socket
 import struct
+import types
 import unittest
 
 import ipsec
 from case import FIRST, Case
 from ipsec import Shape
-from lab import Guard, wait_for
+from lab import Guard, checksum, wait_for
 
 
 class Clear(Case):
@@ -29,6 +30,20 @@ class Clear(Case):
                 connection.b.send(b"the first")
                 self.assertEqual(connection.a.recv(20), b"the first")
                 self.is_latched(connection, "in")
+
+    def test_a_syn(self):
+        """ESP shows no ports, and the socket's are those of no latch."""
+        for family in socket.AF_INET, socket.AF_INET6:
+            with self.subTest(family=family):
+                self.protect(Shape(family=family))
+                ipsec.flush(self.lab.b)  # it does not answer
+                with self.lab.guarded():
+                    sock = self.lab.a.socket(family, socket.SOCK_STREAM)
+                self.addCleanup(sock.close)
+                sock.setblocking(False)
+                sock.connect_ex((self.lab.b.address(family), 4012))
+                self.is_latched(types.SimpleNamespace(own=sock.getsockname(), peer=(None, 4012)), "out")
+                ipsec.flush(self.lab.a)
 
     def test_esp_in_udp(self):
         """Of a UDP socket: the outer header is UDP as well, in clear."""
@@ -62,6 +77,20 @@ class Clear(Case):
         self.assertEqual([latch[way]["sa"][0]["encap"] for way in ("in", "out")], ["udp"] * 2)
 
 
+def behind_headers(count, connection, payload):
+    """A datagram of the peer's, behind so many headers of destination options that do nothing."""
+    addresses = b"".join(socket.inet_pton(socket.AF_INET6, end[0])
+                         for end in (connection.peer, connection.own))
+    length = 8 + len(payload)
+    udp = struct.pack("!HHH", connection.peer[1], connection.own[1], length)
+    total = checksum(addresses + struct.pack("!II", length, socket.IPPROTO_UDP) + udp + payload +
+                     bytes(length % 2))
+    options = bytes((0, 1, 4, 0, 0, 0, 0))
+    headers = (bytes((socket.IPPROTO_DSTOPTS,)) + options) * (count - 1)
+    upper = headers + bytes((socket.IPPROTO_UDP,)) + options + udp + struct.pack("!H", total) + payload
+    return struct.pack("!IHBB", 6 << 28, len(upper), socket.IPPROTO_DSTOPTS, 64) + addresses + upper
+
+
 class Forged(Case):
     follow = False  # `run` would end the latch with its policy
 
@@ -93,6 +122,20 @@ class Held(Case):
                     with self.subTest(family=family, proto=proto):
                         self.in_clear(*self.latched(Shape(family=family), proto)[:2])
                         ipsec.flush(self.lab.a, self.lab.b)
+
+    def test_behind_headers(self):
+        """IPv6: as many as are read, and more."""
+        with Guard(self.lab, dev=False) as self.guard:
+            connection, latch, _ = self.latched(Shape(family=socket.AF_INET6), "udp")
+            ipsec.flush_policies(self.lab.a, self.lab.b)
+            raw = self.lab.b.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            self.addCleanup(raw.close)
+            for number, headers in enumerate((1, 7), 1):
+                packet = behind_headers(headers, connection, b"received in clear")
+                raw.sendto(packet, (connection.own[0], 0))
+                wait_for("it to be refused", lambda: self.guard.counters()["clear"] == number)
+            self.assertEqual(self.show(latch)["in"]["violations"], 2)
+            self.assertFalse(connection.readable(connection.a, 0))
 
     def in_clear(self, connection, latch):
         ipsec.flush_policies(self.lab.a, self.lab.b)
