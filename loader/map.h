@@ -12,7 +12,7 @@ typedef int map_visit(void *context, const void *key, const void *value);
 
 /*
  * Calls @visit for every entry of the map @fd, a batch at a time, so that memory does not grow with
- * the map.  What is added or removed meanwhile may be seen or not; the rest is seen once.
+ * the map.  What is added, removed or put anew meanwhile may be seen or not; the rest is seen once.
  * 0, what @visit returned, or -errno.
  */
 int map_each(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context);
