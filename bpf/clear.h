@@ -35,18 +35,19 @@ static __always_inline __be16 *header_ports(struct __sk_buff *ctx, __u32 proto)
 /*
  * The ports of a packet's connection, the one XOR the other, or NOT_SEEN where it is not seen that it is
  * TCP's or UDP's, in clear; what comes in was seen to be.  Of a connected socket they are its own: NAT may
- * have changed the header of what it sends, and it is given nothing else.
+ * have changed the header of what it sends.  But UDP's may be connected anew while a packet comes in.
  */
 static __always_inline int clear_ports(struct __sk_buff *ctx, struct bpf_sock *sk,
 				       enum clatch_dir dir)
 {
 	bool connected = sk->dst_port && sk->src_port; /* a port may be given back already */
 	__u32 proto = sk->protocol;
+	bool own = connected && (dir == CLATCH_OUT || proto == IPPROTO_TCP);
 	__be16 *port = NULL;
 
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
 		return NOT_SEEN;
-	if (dir == CLATCH_OUT || !connected) {
+	if (dir == CLATCH_OUT || !own) {
 		port = header_ports(ctx, proto);
 		if (!port)
 			return NOT_SEEN;
@@ -54,7 +55,7 @@ static __always_inline int clear_ports(struct __sk_buff *ctx, struct bpf_sock *s
 	if (dir == CLATCH_OUT && proto == IPPROTO_UDP &&
 	    (bpf_ntohs(port[0]) != sk->src_port || sk->src_port == NAT_T_PORT))
 		return NOT_SEEN; /* there may be ESP in it */
-	return connected ? sk->src_port ^ bpf_ntohs(sk->dst_port) : bpf_ntohs(port[0] ^ port[1]);
+	return own ? sk->src_port ^ bpf_ntohs(sk->dst_port) : bpf_ntohs(port[0] ^ port[1]);
 }
 
 /* The connection of a packet behind a plain IP header, as that and @ports tell. */

@@ -31,13 +31,36 @@ static __noinline enum clatch_reason check_nested(struct clatch_latch *l, const 
 	return CLATCH_OK;
 }
 
+/* The outermost SA alone. */
+static __always_inline enum clatch_reason check_outer(struct clatch_latch *l, const struct sas *s,
+						      __u32 dir)
+{
+	return sa_check(s->state[0], &s->table, &latch_side(l, dir)->sa, &latch_side(l, !dir)->sa);
+}
+
+/* The same, where it is the only one: to be known again if it is congruent. */
+static __noinline enum clatch_reason check_single(struct clatch_latch *l, const struct sas *s,
+						  __u32 dir)
+{
+	__u32 generation = clatch_generation; /* before anything it stands for is read */
+	struct clatch_fast_side *fast = fast_side(l, dir);
+	__u64 id = l->id, before;
+	int reason;
+
+	if (!fast || !s->state[0] || !sa_verify_begin(&fast->verified, &before))
+		return check_outer(l, s, dir);
+	reason = check_outer(l, s, dir);
+	if (reason == CLATCH_OK)
+		sa_verify(&fast->verified, id, kcast(struct xfrm_state, s->state[0]), generation);
+	else
+		sa_verify_end(&fast->verified, before);
+	return reason;
+}
+
 /* check() in full, where the SA is not known again. */
 static __noinline enum clatch_reason check_all(struct clatch_latch *l, const struct sas *s,
 					       __u32 dir)
 {
-	__u32 generation = clatch_generation; /* before anything it stands for is read */
-	__u64 id = l->id;
-	struct clatch_fast_side *fast = fast_side(l, dir);
 	int reason;
 
 	if (s->unknown)
@@ -46,15 +69,10 @@ static __noinline enum clatch_reason check_all(struct clatch_latch *l, const str
 		return CLATCH_CLEAR;
 	if (s->count != latch_side(l, dir)->sa.count)
 		return CLATCH_SA_MISMATCH;
-	reason =
-		sa_check(s->state[0], &s->table, &latch_side(l, dir)->sa, &latch_side(l, !dir)->sa);
-	if (reason != CLATCH_OK)
-		return reason;
-	if (s->count > 1)
-		return check_nested(l, s, dir);
-	if (fast && s->state[0])
-		sa_verify(&fast->verified, id, kcast(struct xfrm_state, s->state[0]), generation);
-	return CLATCH_OK;
+	if (s->count == 1)
+		return check_single(l, s, dir);
+	reason = check_outer(l, s, dir);
+	return reason == CLATCH_OK ? check_nested(l, s, dir) : reason;
 }
 
 /* Is it the SA that was last found congruent? */

@@ -184,9 +184,9 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 	struct clatch_side *side = latch_side(l, seen->dir), *other = latch_side(l, !seen->dir);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct clatch_outer outer = {};
-	struct clatch_fast *fast;
 	__u64 id = l->id;
 	__u32 slot = l->fast;
+	struct clatch_fast *fast = fast_get(slot);
 	struct clatch_more *more = NULL;
 	int known = 0;
 
@@ -203,6 +203,9 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 		else if (more && outer_differ(&outer, &l->held.outer)) /* else as the other's */
 			record_apart(more, &l->held, &outer, seen->dir);
 		record_side(side, more, seen);
+		/* The other direction's SA was found congruent while these ends were not known. */
+		if (fast)
+			fast->side[!seen->dir].verified.of = 0;
 		known = 1;
 		if (other->sa.count) {
 			latch_step(l, CLATCH_STEP_KNOWN, now);
@@ -210,10 +213,6 @@ static __noinline int latch_keep(struct clatch_latch *l, const struct flow *f,
 		}
 	}
 	bpf_spin_unlock(&l->lock);
-	fast = known ? fast_get(slot) : NULL;
-	/* The other direction's SA was found congruent while these ends were not known. */
-	if (fast)
-		fast->side[!seen->dir].verified.of = 0;
 	return known;
 }
 

@@ -240,19 +240,43 @@ static __always_inline bool sa_verified(const volatile struct clatch_verified *v
 }
 
 /*
- * @v may be another latch's by now, whose slot it is: so it says of which latch this was found.  Written
- * in the order that sa_verified() reads against: who sees a later SA's generation, sees its time too.
+ * What is written there while an SA is compared, so that no other CPU writes as well, and that it is seen
+ * if what it is compared with changes meanwhile: then others write 0.  No latch's, as none has id 0.
  */
-static __always_inline void sa_verify(volatile struct clatch_verified *v, __u64 latch,
-				      struct xfrm_state *x, __u32 generation)
+static __always_inline __u64 sa_verifying(void)
+{
+	return bpf_get_smp_processor_id() + 1;
+}
+
+/* Before the comparison: true if its result may be remembered.  @before: for sa_verify_end(). */
+static __always_inline bool sa_verify_begin(struct clatch_verified *v, __u64 *before)
+{
+	*before = *(volatile __u64 *)&v->of;
+	if (*before && !(*before >> 32))
+		return false;
+	return __sync_val_compare_and_swap(&v->of, *before, sa_verifying()) == *before;
+}
+
+static __always_inline void sa_verify_end(struct clatch_verified *v, __u64 of)
+{
+	__sync_val_compare_and_swap(&v->of, sa_verifying(), of);
+}
+
+/*
+ * It was found congruent.  @v may be another latch's by now, whose slot it is: so it says of which latch
+ * this was found.  Written in the order that sa_verified() reads against: where loads are not reordered,
+ * who sees a later SA's generation sees its time too.
+ */
+static __always_inline void sa_verify(struct clatch_verified *v, __u64 latch, struct xfrm_state *x,
+				      __u32 generation)
 {
 	struct xfrm_replay_state_esn *esn = kread(x, replay_esn);
+	volatile struct clatch_verified *to = v;
 
-	v->of = 0; /* not to be used while it is written */
-	v->expires = kread(x, mtimer.node.expires);
-	v->generation = generation;
-	v->replay_window = esn ? kread(esn, replay_window) : 0;
-	v->of = sa_of(kread(x, id.spi), latch);
+	to->expires = kread(x, mtimer.node.expires);
+	to->generation = generation;
+	to->replay_window = esn ? kread(esn, replay_window) : 0;
+	sa_verify_end(v, sa_of(kread(x, id.spi), latch));
 }
 
 /* What is shown of the latched SA, and who its ends are once it is known. */

@@ -284,7 +284,8 @@ int ids_check(struct ids *ids, unsigned int highest)
 
 	count = ids->count;
 	if (!err)
-		err = map_each(ids->fd, sizeof(__u32), sizeof(struct clatch_id), check_entry, &c);
+		err = map_each_steady(ids->fd, sizeof(__u32), sizeof(struct clatch_id), check_entry,
+				      &c);
 	if (!err && c.highest > count)
 		err = read_all(ids); /* added meanwhile; else one before it has gone */
 	if (err)

@@ -263,7 +263,7 @@ static int visit_raw(void *context, const void *key, const void *value)
 int latches_walk_begin(const struct latches *l, struct map_walk **walk)
 {
 	return map_walk_begin(walk, l->latches, sizeof(struct clatch_tuple),
-			      sizeof(struct clatch_latch));
+			      sizeof(struct clatch_latch), true);
 }
 
 int latches_walk_step(struct map_walk *walk, latch_walk_visit *visitor, void *context, bool *more)

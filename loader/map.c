@@ -17,6 +17,7 @@ struct map_walk {
 	char *keys;
 	char *values;
 	__u32 room;
+	bool steady; /* nothing is put anew */
 	__u64 position; /* the kernel's: a bucket's number or a key, both of ours fit */
 	bool started;
 };
@@ -66,7 +67,10 @@ static bool is_seen(const struct map_walk *w, const void *key, __u32 count)
 	return false;
 }
 
-/* All keys: 0, or -E2BIG where they are not few.  Who goes on from one that has gone begins anew. */
+/*
+ * All keys: 0, or -E2BIG where they are not few.  Who goes on from one that has gone begins anew.  One that
+ * is put anew is moved in its bucket, and might be missed.
+ */
 static int few_keys(const struct map_walk *w, __u32 *count)
 {
 	const char *last = NULL;
@@ -112,7 +116,7 @@ static int batch_visit(const struct map_walk *w, __u32 count, map_visit *visit, 
 	return ret;
 }
 
-int map_walk_begin(struct map_walk **walk, int fd, size_t key_size, size_t value_size)
+int map_walk_begin(struct map_walk **walk, int fd, size_t key_size, size_t value_size, bool steady)
 {
 	struct map_walk *w = calloc(1, sizeof(*w));
 	int err;
@@ -122,6 +126,7 @@ int map_walk_begin(struct map_walk **walk, int fd, size_t key_size, size_t value
 	w->fd = fd;
 	w->key_size = key_size;
 	w->value_size = value_size;
+	w->steady = steady;
 	err = batch_room(w, FIRST_BATCH);
 	if (err) {
 		map_walk_end(w);
@@ -134,7 +139,7 @@ int map_walk_begin(struct map_walk **walk, int fd, size_t key_size, size_t value
 int map_walk_step(struct map_walk *w, map_visit *visit, void *context, bool *more)
 {
 	__u32 count;
-	int err = w->started ? -E2BIG : few_read(w, &count);
+	int err = w->started || !w->steady ? -E2BIG : few_read(w, &count);
 
 	*more = false;
 	if (err == -E2BIG) {
@@ -160,15 +165,30 @@ static void cleanup_walk(struct map_walk **walk)
 	map_walk_end(*walk);
 }
 
-int map_each(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context)
+static int walk_all(struct map_walk *walk, map_visit *visit, void *context)
 {
-	__attribute__((cleanup(cleanup_walk))) struct map_walk *walk = NULL;
-	int err = map_walk_begin(&walk, fd, key_size, value_size);
 	bool more = true;
+	int err = 0;
 
 	while (!err && more)
 		err = map_walk_step(walk, visit, context, &more);
 	return err;
+}
+
+int map_each(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context)
+{
+	__attribute__((cleanup(cleanup_walk))) struct map_walk *walk = NULL;
+	int err = map_walk_begin(&walk, fd, key_size, value_size, false);
+
+	return err ? err : walk_all(walk, visit, context);
+}
+
+int map_each_steady(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context)
+{
+	__attribute__((cleanup(cleanup_walk))) struct map_walk *walk = NULL;
+	int err = map_walk_begin(&walk, fd, key_size, value_size, true);
+
+	return err ? err : walk_all(walk, visit, context);
 }
 
 int map_id(int fd, __u32 *id)

@@ -15,7 +15,7 @@ struct clatch_verified {
 	/*
 	 * Its SPI, and above that the lower half of the id of the latch that it was compared with: in
 	 * one word, as the slot may be another latch's while this is written.  0 = none: no SA that a
-	 * packet is under has SPI 0.
+	 * packet is under has SPI 0; a CPU's number, from 1: it is just comparing.
 	 */
 	__u64 of;
 	__u32 replay_window;

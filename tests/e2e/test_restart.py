@@ -272,7 +272,7 @@ class Reconcile(RestartCase):
 class Unload(RestartCase):
     def ours(self):
         return [x["id"] for kind in ("prog", "map") for x in
-                self.bpftool(kind, "show") if x.get("name", "").startswith("clatch")]
+                self.bpftool(kind, "show") if x.get("name", "").startswith(("clatch", ".data.clatch"))]
 
     @staticmethod
     def bpftool(*words):

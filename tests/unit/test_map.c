@@ -49,23 +49,31 @@ static bool is_empty(int fd)
 	return bpf_map_get_next_key(fd, NULL, &key) == -ENOENT;
 }
 
+typedef int each_entry(int fd, size_t key_size, size_t value_size, map_visit *visit, void *context);
+
 /* Each entry once, whether there are few of them or many. */
-static void test_sizes(void **state)
+static void see_sizes(each_entry *each)
 {
 	static const __u32 counts[] = { 0, 1, 2, 31, 32, 33, 34, 1023, 1024, 1025, MOST };
 
-	(void)state;
 	for (size_t c = 0; c < COUNT(counts); c++) {
 		for (int delete = 0; delete < 2; delete ++) {
 			struct seen seen = { .fd = make_map(counts[c]), .delete = delete };
 
-			assert_int_equal(map_each(seen.fd, 4, 4, see, &seen), 0);
+			assert_int_equal(each(seen.fd, 4, 4, see, &seen), 0);
 			for (__u32 i = 0; i < MOST; i++)
 				assert_int_equal(seen.times[i], i < counts[c]);
 			assert_int_equal(is_empty(seen.fd), delete || !counts[c]);
 			close(seen.fd);
 		}
 	}
+}
+
+static void test_sizes(void **state)
+{
+	(void)state;
+	see_sizes(map_each);
+	see_sizes(map_each_steady);
 }
 
 static int end_at_third(void *context, const void *key, const void *value)
@@ -86,6 +94,9 @@ static void test_visitor_ends_it(void **state)
 
 		assert_int_equal(map_each(fd, 4, 4, end_at_third, &visits), -ECANCELED);
 		assert_int_equal(visits, 3);
+		visits = 0;
+		assert_int_equal(map_each_steady(fd, 4, 4, end_at_third, &visits), -ECANCELED);
+		assert_int_equal(visits, 3);
 		close(fd);
 	}
 }
@@ -99,7 +110,7 @@ static void test_steps(void **state)
 	int steps = 0;
 
 	(void)state;
-	assert_int_equal(map_walk_begin(&walk, seen.fd, 4, 4), 0);
+	assert_int_equal(map_walk_begin(&walk, seen.fd, 4, 4, true), 0);
 	for (; more; steps++)
 		assert_int_equal(map_walk_step(walk, see, &seen, &more), 0);
 	map_walk_end(walk);
