@@ -222,6 +222,37 @@ class WithoutRun(FastCase):
         set_replay_window(self.lab.a, self.lab.b.v4, spi, 32)
         connection.exchange()
 
+    def write_of(self, latch, of):
+        """As a packet of another CPU would."""
+        key, value = self.raw(latch)
+        struct.pack_into("<Q", value, VERIFIED_OUT.start + LATCH_OF - 4, of)
+        self.guard.update("clatch_fast", key, value)
+        return value[VERIFIED_OUT]
+
+    def verified_out(self, latch):
+        return self.raw(latch)[1][VERIFIED_OUT]
+
+    def test_while_another_cpu_compares(self):
+        connection, latch, _ = self.latched(UDP, "udp")
+        wait_for("the SAs' first timer to have run", lambda: self.timers_ran(latch))
+        connection.exchange()
+        before = self.verified_out(latch)
+        claimed = self.write_of(latch, 999)  # no CPU's here
+        connection.exchange()
+        self.assertEqual(self.verified_out(latch), claimed)
+        self.write_of(latch, 0)  # as when what is compared has changed
+        connection.exchange()
+        self.assertEqual(self.verified_out(latch), before)
+
+    def test_what_was_verified_stays_when_another_is_refused(self):
+        connection, latch, shape = self.latched(UDP, "udp")
+        wait_for("the SAs' first timer to have run", lambda: self.timers_ran(latch))
+        connection.exchange()
+        before = self.verified_out(latch)
+        ipsec.exchange_shape(self.lab, dataclasses.replace(shape, reqid=9), OTHER)
+        self.assertRaises(PermissionError, connection.a.send, b"under the new SA")
+        self.assertEqual(self.verified_out(latch), before)
+
     def test_what_was_verified_for_another_latch(self):
         """Written by a packet that was under way when the slot became this latch's."""
         connection, latch, shape = self.latched(UDP, "udp")
