@@ -94,9 +94,10 @@ ROUND_TRIPS = {
 
 
 def round_trip(lab, proto, family):
-    return int(run(BUILD / "round_trip", proto, f"/run/netns/{lab.a.name}",
-                   f"/run/netns/{lab.b.name}", lab.a.address(family), lab.b.address(family),
-                   lab.cgroup, ROUNDS).stdout)
+    """The better of two processes: one in fifty takes thousands more, each time, to its end."""
+    return min(int(run(BUILD / "round_trip", proto, f"/run/netns/{lab.a.name}",
+                       f"/run/netns/{lab.b.name}", lab.a.address(family), lab.b.address(family),
+                       lab.cgroup, ROUNDS).stdout) for _ in range(2))
 
 
 def measure(lab, shape):
