@@ -73,7 +73,7 @@ static void on_dead(void *context, __u16 peer_id)
 }
 
 /* Somebody else has told (`identity add`): the copies of the SAs do not have it yet. */
-static void look_for_told(struct identities *i)
+void identities_take_over(struct identities *i)
 {
 	__u32 generation = i->generation;
 	bool news = false;
@@ -119,7 +119,7 @@ static void begin_anew(struct identities *i)
 		 &table);
 	i->owner.damaged(i->owner.context);
 	map_each(i->id_map, sizeof(__u32), sizeof(struct clatch_id), forget_id, &i->id_map);
-	look_for_told(i);
+	identities_take_over(i);
 	if (!ids)
 		return;
 	ids_free(i->ids);
@@ -140,7 +140,7 @@ void identities_look(struct identities *i)
 	if (ids_check(i->ids, highest) == -EUCLEAN)
 		begin_anew(i);
 	i->checked = true;
-	look_for_told(i);
+	identities_take_over(i);
 }
 
 static int open_parts(struct identities *i, sd_event *loop, const char *vici)

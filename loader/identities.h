@@ -27,6 +27,9 @@ int identities_open(struct identities **identities, const struct cli *cli, sd_ev
 		    const struct identities_owner *owner);
 void identities_close(struct identities *identities);
 
+/* Before SAs are compared by our copies of them: what others have told by now is in these. */
+void identities_take_over(struct identities *identities);
+
 /* Is the table sound, and has anybody else told of SAs (look.h)? */
 void identities_look(struct identities *identities);
 

@@ -76,6 +76,7 @@ static int judge_some(void *context)
 	bool more = false;
 	int err = w->walk ? 0 : latches_walk_begin(&w->latches, &w->walk), failed;
 
+	identities_take_over(w->identities);
 	if (!err)
 		err = latches_walk_step(w->walk, judge_changed, w, &more);
 	if (err)
@@ -247,6 +248,7 @@ void watch_event(void *context, const struct clatch_event *event)
 		return;
 	if (bpf_map_lookup_elem(w->latches.latches, &event->tuple, &latch))
 		return;
+	identities_take_over(w->identities);
 	judge_latch(w, &event->tuple, &latch, false);
 	if (orders_finish(&w->orders))
 		sweep_again(&w->sweep);

@@ -136,6 +136,20 @@ class Late(WhoCase):
         self.violation(latch, "peer-id", "out")
         self.assert_not_used(OTHER)
 
+    def test_told_otherwise_just_before(self):
+        """A connection is not judged by what its SAs were told to be before."""
+        idle, before, shape = self.latched(with_new_key())
+        self.tell(shape, FIRST, NEWCOMER)
+        self.wait_known(idle, NEWCOMER)  # by `run`, so it has heard
+        self.tell(shape, FIRST)
+        connection = self.connect("tcp")
+        connection.exchange()
+        latch = self.guard.latch(connection)
+        self.assertEqual(latch["peer_id"], PEER)
+        self.guard.wait_event(event="broken", latch=before["id"])
+        self.assertFalse([event for event in self.guard.events
+                          if (event["event"], event["latch"]) == ("broken", latch["id"])])
+
     def test_event(self):
         connection, latch, shape = self.identified()
         time.sleep(1.1)
