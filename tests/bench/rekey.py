@@ -26,7 +26,7 @@ import usage  # noqa: E402
 from lab import ESP, ETH_P_ALL, Guard, Lab, wait_for  # noqa: E402
 from pump import Pump  # noqa: E402
 
-REKEYS = int(os.environ.get("REKEYS", "100"))  # and a fifth as many reauthentications
+REKEYS = int(os.environ.get("REKEYS", "120"))  # under streams; a fifth as many reauthentications
 LAP_MB = int(os.environ.get("LAP_MB", "16"))  # of a stream: 34 MB are about a second
 ROUNDS = 2  # the cases take turns
 WARM = 2  # laps that do not count: the kernel still frees what was unloaded before
