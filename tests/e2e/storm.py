@@ -3,14 +3,13 @@
 them."""
 
 import ipaddress
-import json
 import multiprocessing
 import pathlib
 import socket
 import struct
 import sys
 
-from lab import run, wait_for
+from lab import wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "program"))
 
@@ -68,8 +67,7 @@ class Storm:
     def table(self):
         """What the packet path knows: {(destination, SPI): reqid}."""
         netns, found = self.lab.a.netns_cookie(), {}
-        dump = run("bpftool", "-j", "map", "dump", "pinned", f"{self.guard.bpffs}/clatch_sas")
-        for entry in json.loads(dump.stdout):
+        for entry in self.guard.dump("clatch_sas"):
             key, value = (bytes(int(byte, 16) for byte in entry[part]) for part in ("key", "value"))
             cookie, dst, spi = struct.unpack_from("<Q16s4s", key)
             if cookie == netns:

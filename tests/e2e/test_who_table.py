@@ -4,7 +4,6 @@
 
 import contextlib
 import errno
-import json
 import pathlib
 import signal
 import socket
@@ -225,10 +224,9 @@ class Damage(TwoPeers):
 
     def table(self):
         """{text: number}"""
-        dump = run("bpftool", "map", "dump", "pinned", f"{self.guard.bpffs}/clatch_ids", "-j")
         return {bytes(int(b, 16) for b in entry["value"][:ID_TEXT]).rstrip(b"\0").decode():
                 int.from_bytes(bytes(int(b, 16) for b in entry["key"]), "little")
-                for entry in json.loads(dump.stdout)}
+                for entry in self.guard.dump("clatch_ids")}
 
     def write(self, number, value):
         self.guard.update("clatch_ids", struct.pack("<I", number), value)
