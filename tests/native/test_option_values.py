@@ -12,65 +12,22 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
-import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../program"))
 
 import options as o  # noqa: E402
 from guarded import MAY_PROTECT, SharedCase
-from native import HERE, must, run, set_up_module
+from native import must, set_up_module
 from test_close import netns_of
 
 setUpModule = set_up_module  # pylint: disable=invalid-name
 
-ROOT = os.path.realpath(f"{HERE}/../..")
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 TCP_INFO, IP_MSFILTER = 11, 41
 RULE = "[rule all]\nproto = tcp\nrequire = esp\nmode = transport\nmin-key-bits = 128\n" \
        "peer-id = *.example\n"
-
-
-class Header(unittest.TestCase):
-    """include/clatch.h by itself."""
-
-    def compile(self, compiler, *words):
-        with tempfile.TemporaryDirectory() as place:
-            must(*compiler, "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{ROOT}/include",
-                 f"{ROOT}/tests/program/latched.c", *words, "-o", f"{place}/latched")
-            done = run(f"{place}/latched")
-            self.assertEqual(done.returncode, 2)
-
-    def test_c(self):
-        self.compile(["cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L"])
-
-    def test_cpp(self):
-        self.compile(["c++", "-x", "c++", "-std=c++11"])
-
-    def test_alone(self):
-        for compiler, language in (("cc", "c"), ("c++", "c++")):
-            done = subprocess.run([compiler, "-x", language, "-Wall", "-Wextra", "-pedantic",
-                                   "-Werror", "-fsyntax-only", "-"],
-                                  input=f'#include "{ROOT}/include/clatch.h"\n', text=True,
-                                  capture_output=True, check=False, timeout=60)
-            self.assertEqual((done.returncode, done.stderr), (0, ""))
-
-    def test_layout(self):
-        """Python's structs are C's."""
-        names = {"requirement": o.Requirement, "disposition": o.Disposition,
-                 "sa_parameters": o.Parameters, "direction": o.Direction, "inquiry": o.Inquiry}
-        lines = [f'_Static_assert(sizeof(struct clatch_{name}) == {ctypes.sizeof(kind)}, "{name}");'
-                 for name, kind in names.items()]
-        lines += [f"_Static_assert(__builtin_offsetof(struct clatch_{name}, {field.strip('_')}) == "
-                  f'{getattr(kind, field).offset}, "{field}");'
-                  for name, kind in names.items() for field, _ in kind._fields_
-                  if field != "incoming"]
-        done = subprocess.run(["cc", "-x", "c", "-fsyntax-only", "-"], text=True, check=False,
-                              input=f'#include "{ROOT}/include/clatch.h"\n' + "\n".join(lines),
-                              capture_output=True, timeout=60)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 class OptionCase(SharedCase):
@@ -90,6 +47,11 @@ class OptionCase(SharedCase):
     def assert_error(self, number, call, *words, **more):
         self.assertEqual(errno.errorcode.get(o.error_of(call, *words, **more), 0),
                          errno.errorcode.get(number, 0))
+
+    def asked(self):
+        """What programs asked for, by latch."""
+        return json.loads(must("bpftool", "-j", "map", "dump", "pinned",
+                               f"{self.dir}/clatch_asked"))
 
 
 class Take(OptionCase):
@@ -157,10 +119,6 @@ class Take(OptionCase):
         self.inside("sysctl", "-qw", "net.core.optmem_max=100000")
         self.assertRaises(PermissionError, one.send, b"x")
         self.assertEqual([x["state"] for x in self.list()], ["BROKEN"])
-
-    def asked(self):
-        return json.loads(must("bpftool", "-j", "map", "dump", "pinned",
-                               f"{self.dir}/clatch_asked"))
 
     def test_wrong_values(self):
         one = self.socket()
@@ -407,9 +365,7 @@ class Bounds(OptionCase):
         self.assertEqual(o.error_of(one.connect, (self.PEER, 7000)), -1)
         said = o.inquire(one)
         self.assertEqual((said.flags, o.STATES[said.state]), (o.LATCHED | o.DEMANDED, "BROKEN"))
-        asked = json.loads(must("bpftool", "-j", "map", "dump", "pinned",
-                                f"{self.dir}/clatch_asked"))
-        self.assertEqual([e["formatted"]["key"] for e in asked], [said.id])
+        self.assertEqual([e["formatted"]["key"] for e in self.asked()], [said.id])
         self.assertEqual(json.loads(self.ok("show", str(said.id), "--json"))["asked"], {
             "require": "ipsec", "mode": "any", "min_key_bits": 0, "peer_id": "db.example",
             "reset_after": "1s"})
@@ -417,8 +373,7 @@ class Bounds(OptionCase):
                       self.ok("show", str(said.id)))
         one.close()
         self.wait_for_no_latch()
-        self.assertEqual(json.loads(must("bpftool", "-j", "map", "dump", "pinned",
-                                         f"{self.dir}/clatch_asked")), [])
+        self.assertEqual(self.asked(), [])
 
     def wait_for_no_latch(self):
         for _ in range(200):

@@ -53,12 +53,19 @@ static void expect_mistakes(const char *text, size_t length, const char *expecte
 	policy_free(&policy);
 }
 
-static void test_mistakes(void **state)
+struct mistaken {
+	const char *text, *mistakes;
+};
+
+static void expect_each(const struct mistaken *rows, size_t count)
 {
-	static const struct {
-		const char *text, *mistakes;
-	} rows[] = {
-		/* sections */
+	for (size_t i = 0; i < count; i++)
+		expect_mistakes(rows[i].text, strlen(rows[i].text), rows[i].mistakes);
+}
+
+static void test_sections(void **state)
+{
+	static const struct mistaken rows[] = {
 		{ "[rules a]\n", "1: unknown section [rules a]: " HEADINGS },
 		{ "[Clatch]\n", "1: unknown section [Clatch]: " HEADINGS },
 		{ "[]\n", "1: unknown section []: " HEADINGS },
@@ -79,7 +86,15 @@ static void test_mistakes(void **state)
 		  "1: the rule's name has a control character: expected text\n"
 		  "2: proto: 'x': expected tcp, udp, sctp or any\n" },
 		{ "[\xff]\n", "1: the line is not UTF-8: expected text in UTF-8\n" },
-		/* lines */
+	};
+
+	(void)state;
+	expect_each(rows, COUNT(rows));
+}
+
+static void test_lines(void **state)
+{
+	static const struct mistaken rows[] = {
 		{ "proto = tcp\n", "1: proto: a key before any section: " HEADINGS },
 		{ "\n\nx\n",
 		  "3: neither a section nor a key: expected [SECTION] or KEY = VALUE\n" },
@@ -98,7 +113,17 @@ static void test_mistakes(void **state)
 		  "2: proto: has a control character: expected text\n" },
 		{ "[rule a]\nproto = tcp\x7f\n",
 		  "2: proto: has a control character: expected text\n" },
-		/* keys */
+	};
+
+	(void)state;
+	expect_each(rows, COUNT(rows));
+	expect_mistakes("[rule a]\nproto = t\0cp\n", 22,
+			"2: the line has a zero byte: expected text\n");
+}
+
+static void test_keys(void **state)
+{
+	static const struct mistaken rows[] = {
 		{ "[rule a]\nprto = tcp\n",
 		  "2: prto: unknown key: expected proto, local, remote, local-port, remote-port, "
 		  "require, mode, min-key-bits, local-id, peer-id or reset-after\n" },
@@ -114,7 +139,15 @@ static void test_mistakes(void **state)
 		{ "[clatch]\nmay-turn-off = a\nmay-turn-off = /a /b\n",
 		  "2: may-turn-off: 'a': " CGROUP_EXPECTED
 		  "3: may-turn-off: '/a /b': " CGROUP_EXPECTED },
-		/* values */
+	};
+
+	(void)state;
+	expect_each(rows, COUNT(rows));
+}
+
+static void test_values(void **state)
+{
+	static const struct mistaken rows[] = {
 		{ "[rule a]\nremote = 10.20.0.5/16\n",
 		  "2: remote: '10.20.0.5/16' is an address and the length of a prefix: expected "
 		  "10.20.0.0/16, or 10.20.0.5 alone\n" },
@@ -149,7 +182,16 @@ static void test_mistakes(void **state)
 		  "3: peer-id: '\"x\"': " ID_EXPECTED },
 		{ "[rule a]\nrequire = esp\nlocal-id = " X40 X40 X40 "12345678\n",
 		  "3: local-id: 128 bytes are too long: expected at most 127\n" },
-		/* what goes together */
+	};
+
+	(void)state;
+	expect_each(rows, COUNT(rows));
+}
+
+/* What does not go together. */
+static void test_together(void **state)
+{
+	static const struct mistaken rows[] = {
 		{ "[rule a]\nmode = tunnel\nmin-key-bits = 1\npeer-id = x\nlocal-id = y\n",
 		  "2: mode: " CLEAR "3: min-key-bits: " CLEAR "4: peer-id: " CLEAR
 		  "5: local-id: " CLEAR },
@@ -162,10 +204,7 @@ static void test_mistakes(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++)
-		expect_mistakes(rows[i].text, strlen(rows[i].text), rows[i].mistakes);
-	expect_mistakes("[rule a]\nproto = t\0cp\n", 22,
-			"2: the line has a zero byte: expected text\n");
+	expect_each(rows, COUNT(rows));
 }
 
 /* Mistakes come in the order of the lines, whenever they are found. */
@@ -384,7 +423,9 @@ static void test_how_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mistakes),  cmocka_unit_test(test_all_in_one_run),
+		cmocka_unit_test(test_sections),  cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_keys),	  cmocka_unit_test(test_values),
+		cmocka_unit_test(test_together),  cmocka_unit_test(test_all_in_one_run),
 		cmocka_unit_test(test_every_key), cmocka_unit_test(test_understood),
 		cmocka_unit_test(test_settings),  cmocka_unit_test(test_rule),
 		cmocka_unit_test(test_how_many),
