@@ -18,7 +18,7 @@
 struct flow {
 	struct clatch_tuple tuple;
 	struct sas sas;
-	__u64 cookie; /* of a UDP socket, else 0 */
+	__u64 cookie; /* of the socket, where its latch has it (clatch/latch.h), else 0 */
 	__u16 dir; /* enum clatch_dir */
 	__u16 adopted; /* if a latch is made now, it is in mid-flow */
 	__u32 len;

@@ -61,8 +61,12 @@ static __always_inline enum clatch_verdict socket_first(struct __sk_buff *ctx, s
 
 	if (asked && asked->off)
 		return CLATCH_PASS;
-	if (f->tuple.proto != IPPROTO_SCTP)
-		f->adopted = f->tuple.proto == IPPROTO_UDP ? !udp_fresh(sk) : tcp_adopts(ctx, sk);
+	if (f->tuple.proto == IPPROTO_UDP) {
+		f->adopted = !udp_fresh(sk);
+	} else if (f->tuple.proto == IPPROTO_TCP && tcp_adopts(ctx, sk)) {
+		f->adopted = true;
+		f->cookie = socket_cookie(ctx);
+	}
 	verdict = latch_first(ctx, f, dir, listener ? listener_id(ctx, f->tuple.proto) : 0, asked,
 			      &l);
 	if (l && f->tuple.proto == IPPROTO_UDP && !udp_latched(sk, f))

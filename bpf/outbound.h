@@ -81,10 +81,10 @@ static __always_inline struct clatch_latch *demand_latch(struct __sk_buff *ctx, 
 
 	if (!sk->dst_port)
 		return NULL;
-	if (sk->protocol == IPPROTO_UDP)
-		f->cookie = socket_cookie(ctx);
-	else if (tcp_adopts(ctx, sk))
+	if (sk->protocol == IPPROTO_TCP && tcp_adopts(ctx, sk))
 		flags = CLATCH_ADOPTED;
+	if (sk->protocol == IPPROTO_UDP || flags)
+		f->cookie = socket_cookie(ctx);
 	l = latch_demand(&f->tuple, f->cookie, request_of(sk), flags);
 	if (l && sk->protocol == IPPROTO_UDP && !udp_latched(sk, f))
 		return NULL;

@@ -157,7 +157,8 @@ static __always_inline void tcp_release(struct bpf_sock *ctx)
 	}
 	kernel_socket_ports(&tuple, sk);
 	l = tcp_latch(&tuple, sk);
-	if (!l || !(l->flags & CLATCH_ADOPTED))
+	/* in CLOSE: another socket may have this 5-tuple by now */
+	if (!l || !(l->flags & CLATCH_ADOPTED) || l->cookie != bpf_get_socket_cookie(ctx))
 		return;
 	if (state == BPF_TCP_CLOSE || state == BPF_TCP_SYN_SENT)
 		latch_delete(&tuple, CLATCH_END_RELEASED);

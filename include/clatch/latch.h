@@ -82,7 +82,11 @@ struct clatch_latch {
 	__u64 id; /* never used twice while loaded */
 	__u64 since_ns; /* CLOCK_BOOTTIME */
 	__u64 changed_ns; /* of its last transition: BROKEN since when */
-	__u64 cookie; /* UDP: the socket's, as several may share a 5-tuple; SCTP: its announced end, ns */
+	/*
+	 * UDP, and TCP if adopted: the socket's, as several may have the 5-tuple, at once or in turn;
+	 * SCTP: its announced end, ns
+	 */
+	__u64 cookie;
 	union { /* has a name, as bpftool prints it */
 		__u64 id; /* of the latch of the listener it came from, 0 = none */
 		__u64 sockets; /* LISTENER: how many listen, SO_REUSEPORT allows several */

@@ -68,6 +68,43 @@ class Adopt(Case):
             guard.wait_event(event="closed")
             self.assertEqual(guard.json("list")["latches"], [])
 
+    def connected(self, listening, port):
+        """A client whose port is no choice of the kernel's, and its server's end."""
+        with self.lab.guarded():
+            client = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(client.close)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind((self.lab.a.v4, port))
+        client.connect(listening.getsockname())
+        accepted, _ = listening.accept()
+        self.addCleanup(accepted.close)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return client, accepted
+
+    def test_a_socket_closed_late_leaves_the_next_ones_latch(self):
+        """Both had the same port in turn; the first is released when the second is latched."""
+        self.protect(BASE)
+        listening = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(listening.close)
+        listening.bind((self.lab.b.v4, 4020))
+        listening.listen()
+        first, accepted = self.connected(listening, 4021)
+        accepted.close()
+        with self.assertRaises(ConnectionResetError):
+            first.recv(100)
+        second, accepted = self.connected(listening, 4021)
+        with Guard(self.lab) as guard:
+            second.send(b"adopted")
+            self.assertEqual(accepted.recv(100), b"adopted")
+            latch, = guard.json("list")["latches"]
+            first.close()
+            self.assertEqual([x["id"] for x in guard.json("list")["latches"]], [latch["id"]])
+            accepted.close()
+            with self.assertRaises(ConnectionResetError):
+                second.recv(100)
+            second.close()
+            guard.wait_event(event="closed", latch=latch["id"])
+
     def test_enforcement_outlives_the_loader(self):
         self.protect(UDP)
         with Guard(self.lab) as guard:
