@@ -100,8 +100,8 @@ class Judge(Case):
                 for src, dst, way in ((OWN, f"{net}.0/24", "out"),
                                       (f"{net}.0/24", OWN, "in")))
         self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.netns}", LOADER, "run",
-                                         "--json", "--bpffs", self.dir], text=True,
-                                        stdout=subprocess.PIPE)
+                                         "--json", "--reset-after", "1h", "--bpffs", self.dir],
+                                        text=True, stdout=subprocess.PIPE)
         self.addCleanup(self.end_run)
         while not self.status()["daemon"]:
             time.sleep(0.02)
