@@ -173,6 +173,10 @@ static int fail(const struct cli *cli, const struct words *w, int err)
 	if (err == -ESRCH || err == -ENOENT)
 		return cli_fail(cli, "No SA with SPI %s to %s in this network namespace", w->spi,
 				w->dst);
+	if (err == -EEXIST)
+		return cli_fail(cli,
+				"Several SAs with SPI %s to %s, which differ by their mark only",
+				w->spi, w->dst);
 	if (err == -ENOSPC)
 		return cli_fail(cli, "Couldn't note the SA with SPI %s: the SA table is full",
 				w->spi);
