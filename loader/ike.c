@@ -96,16 +96,28 @@ static int address(struct vici_section sa, const char *key, struct clatch_addr *
 	return 0;
 }
 
-/* With EAP, it is the EAP identity that was authenticated.  False: nobody is known by it. */
+/*
+ * With EAP, it is the EAP identity that was authenticated.  So with XAUTH, IKEv1's: what else the peer
+ * calls itself is proved by nothing (hybrid), or by a secret that others have too.
+ */
+static const char *key_of_peer(struct vici_section sa)
+{
+	static const char *const users[] = { "remote-eap-id", "remote-xauth-id" };
+
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
+		if (vici_get(sa, users[i]).data)
+			return users[i];
+	return "remote-id";
+}
+
+/* False: nobody is known by it. */
 static bool read_ike_sa(struct ike *ike, struct vici_section section, struct ike_sa *sa)
 {
-	bool eap = vici_get(section, "remote-eap-id").data;
-
 	if (address(section, "local-host", &sa->local) ||
 	    address(section, "remote-host", &sa->remote))
 		return false;
 	sa->who.local_id = identity(ike, section, "local-id");
-	sa->who.peer_id = identity(ike, section, eap ? "remote-eap-id" : "remote-id");
+	sa->who.peer_id = identity(ike, section, key_of_peer(section));
 	return sa->who.peer_id;
 }
 

@@ -7,7 +7,8 @@
 
 /*
  * The SA with the destination, SPI and protocol of @key, in the caller's network namespace, whose
- * cookie becomes key->netns.  0 and *sa; -ESRCH there is none (or only one with a mark); -errno.
+ * cookie becomes key->netns.  0 and *sa; -ESRCH there is none; -EEXIST there are several, which differ by
+ * their mark; -errno.
  */
 int sa_fetch(struct clatch_sa_key *key, struct clatch_sa *sa);
 

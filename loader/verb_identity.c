@@ -109,7 +109,9 @@ static int parse_addr(const char *word, struct clatch_addr *addr)
 static int parse_words(const struct cli *cli, const struct words *w, struct clatch_sa_key *key)
 {
 	if (w->spi && parse_spi(w->spi, &key->spi))
-		return cli_usage(cli, "--spi '%s' is no SPI: a number up to 0xffffffff", w->spi);
+		return cli_usage(cli,
+				 "--spi '%s' is no SPI: from 1 to 0xffffffff, hexadecimal as 0x1",
+				 w->spi);
 	if (w->dst && parse_addr(w->dst, &key->dst))
 		return cli_usage(cli, "--dst '%s' is no address", w->dst);
 	if (w->proto && !strcmp(w->proto, "ah"))
@@ -171,6 +173,10 @@ static int fail(const struct cli *cli, const struct words *w, int err)
 	if (err == -ESRCH || err == -ENOENT)
 		return cli_fail(cli, "No SA with SPI %s to %s in this network namespace", w->spi,
 				w->dst);
+	if (err == -EEXIST)
+		return cli_fail(cli,
+				"Several SAs with SPI %s to %s, which differ by their mark only",
+				w->spi, w->dst);
 	if (err == -ENOSPC)
 		return cli_fail(cli, "Couldn't note the SA with SPI %s: the SA table is full",
 				w->spi);
@@ -190,7 +196,21 @@ static void kick(const struct cli *cli, __u64 netns)
 	kick_close(kick);
 }
 
-/* The facts are asked of the kernel, as no `run` may be there to have noted them. */
+static int parse_add(const struct cli *cli, const struct words *w, struct clatch_sa_key *key)
+{
+	int status = parse_key(cli, w, key);
+
+	if (!status && !w->peer_id)
+		status = cli_usage(cli, "Who is it? Give --peer-id");
+	if (!status)
+		status = check_id(cli, "peer-id", w->peer_id);
+	return status ? status : check_id(cli, "local-id", w->local_id);
+}
+
+/*
+ * The facts are asked of the kernel, as no `run` may be there to have noted them; and before the names
+ * get numbers, which are never free again.
+ */
 static int add(const struct cli *cli, const void *context)
 {
 	const struct words *w = context;
@@ -198,29 +218,23 @@ static int add(const struct cli *cli, const void *context)
 	struct clatch_sa_key key = {};
 	struct clatch_who who = {};
 	struct clatch_sa sa;
-	int err, status = parse_key(cli, w, &key);
+	int err, status = parse_add(cli, w, &key);
 
-	if (!status && !w->peer_id)
-		status = cli_usage(cli, "Who is it? Give --peer-id");
-	if (!status)
-		status = check_id(cli, "peer-id", w->peer_id);
-	if (!status)
-		status = check_id(cli, "local-id", w->local_id);
 	if (!status)
 		status = tables_open(&t, cli);
+	err = status ? 0 : sa_fetch(&key, &sa);
+	if (err)
+		return fail(cli, w, err);
 	if (!status)
 		status = number_of(cli, &t, w->peer_id, &who.peer_id);
 	if (!status)
 		status = number_of(cli, &t, w->local_id, &who.local_id);
 	if (status)
 		return status;
-	err = sa_fetch(&key, &sa);
-	if (!err) {
-		sa_table_recall(&t.sas, &key, &sa);
-		if (!w->local_id)
-			who.local_id = sa.who.local_id; /* as it was told of this very SA */
-		err = sa_table_put(&t.sas, &key, &sa);
-	}
+	sa_table_recall(&t.sas, &key, &sa);
+	if (!w->local_id)
+		who.local_id = sa.who.local_id; /* as it was told of this very SA */
+	err = sa_table_put(&t.sas, &key, &sa);
 	if (!err)
 		err = sa_table_tell(&t.sas, &key, sa.key_tag, who, 0);
 	if (err)

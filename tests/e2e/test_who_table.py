@@ -55,6 +55,27 @@ class List(WhoCase):
                 self.assertEqual((done.returncode, done.stdout), (2, ""))
 
 
+class Marked(WhoCase):
+    """The kernel does not find an SA with a mark by its name alone."""
+
+    def add(self, mark, spi=0x7001):
+        line = ipsec.sa_line(with_new_key(), self.lab.a.v4, self.lab.b.v4, spi)
+        self.lab.a.ip(f"{line} mark {mark} mask 0xff")
+
+    def test_told(self):
+        self.add(5)
+        self.add(5, 0x7002)
+        self.identity("add", Shape(), 0x7001, self.lab.b.v4, "--peer-id", PEER)
+        self.assertEqual(self.told(), {"0x00007001": (None, PEER)})
+
+    def test_two(self):
+        for mark in 5, 6:
+            self.add(mark)
+        with self.assertRaisesRegex(RuntimeError, "Several SAs with SPI 0x7001 to "):
+            self.identity("add", Shape(), 0x7001, self.lab.b.v4, "--peer-id", PEER)
+        self.assertEqual(self.told(), {})
+
+
 class SpiReuse(WhoCase):
     """The SA of an identity goes, and another takes its SPI: nobody has told whose that is."""
 

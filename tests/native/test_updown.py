@@ -93,7 +93,8 @@ class Updown(unittest.TestCase):
         done = run(UPDOWN, *words, cwd=self.dir, env={"PATH": path, **given, **more})
         self.assertEqual(done.returncode, status, done.stderr)
         self.assertFalse(os.path.exists(f"{self.dir}/x"), "something of an identity was executed")
-        with open(f"{self.dir}/calls", encoding="utf-8") as calls:
+        with open(f"{self.dir}/calls", "a+", encoding="utf-8") as calls:  # or nothing was called
+            calls.seek(0)
             found = [call.split("\0") for call in calls.read().split("\0\0")[:-1]]
         os.unlink(f"{self.dir}/calls")
         return found
@@ -157,6 +158,25 @@ class Updown(unittest.TestCase):
         for given, _ in HOSTILE:
             calls = self.told({**STRONGSWAN, "PLUTO_PEER_ID": given})
             self.assertEqual(calls[0], self.added("0x00001001", "10.9.0.2", given))
+
+    def test_strongswan_names_that_stand_for_several_peers(self):
+        """It prints a "?" for each byte of a name that it cannot print."""
+        self.write("ip-xfrm-state", STATE.format(0x1001))
+        for given in "C=CH, O=Z??rich, CN=db1", "(invalid ID_IPV4_ADDR)", "%any":
+            self.assertEqual(self.told({**STRONGSWAN, "PLUTO_PEER_ID": given}), [])
+            calls = self.told({**STRONGSWAN, "PLUTO_MY_ID": given})
+            self.assertEqual([call[6:] for call in calls], [["--peer-id=db1.example"]] * 2)
+
+    def test_who_logs_in_may_call_himself_as_he_likes_besides(self):
+        """EAP and XAUTH authenticate another name than that of the IKE SA."""
+        self.write("ip-xfrm-state", STATE.format(0x1001))
+        given = {**STRONGSWAN, "PLUTO_XAUTH_ID": "alice@example.org"}
+        self.assertEqual([call[-1] for call in self.told(given)],
+                         ["--peer-id=alice@example.org"] * 2)
+        self.assertEqual(self.told({**given, "PLUTO_XAUTH_ID": "al?ce"}), [])
+        # pluto's users are not told after a rekey, and a latch that knew one would wait for that
+        self.assertEqual(self.told({**LIBRESWAN, "PLUTO_USERNAME": "alice"}), [])
+        self.assertEqual(len(self.told({**LIBRESWAN, "PLUTO_USERNAME": ""})), 2)
 
     def test_strongswan_with_the_sas_of_two_peers(self):
         for states in "", STATE.format(0x1001) + STATE.format(0x1002):
