@@ -79,6 +79,7 @@ class Updown(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.dir)
+        self.write("calls", "")
         for name in ("clatch-loader", "ipsec", "ip"):
             self.write(name, RECORDER.format(dir=self.dir))
             os.chmod(f"{self.dir}/{name}", 0o755)
@@ -95,7 +96,7 @@ class Updown(unittest.TestCase):
         self.assertFalse(os.path.exists(f"{self.dir}/x"), "something of an identity was executed")
         with open(f"{self.dir}/calls", encoding="utf-8") as calls:
             found = [call.split("\0") for call in calls.read().split("\0\0")[:-1]]
-        os.unlink(f"{self.dir}/calls")
+        self.write("calls", "")
         return found
 
     def added(self, spi, dst, peer, own="app3.example", proto="esp"):
@@ -157,6 +158,22 @@ class Updown(unittest.TestCase):
         for given, _ in HOSTILE:
             calls = self.told({**STRONGSWAN, "PLUTO_PEER_ID": given})
             self.assertEqual(calls[0], self.added("0x00001001", "10.9.0.2", given))
+
+    def test_strongswan_by_eap(self):
+        """The peer has not proved its IKE identity, but this one."""
+        self.write("ip-xfrm-state", STATE.format(0x1001))
+        calls = self.told({**STRONGSWAN, "PLUTO_XAUTH_ID": "alice"})
+        self.assertEqual(calls, [self.added("0x00001001", "10.9.0.2", "alice"),
+                                 self.added("0x00001001", "10.9.0.1", "alice")])
+        self.assertEqual(self.told({**STRONGSWAN, "PLUTO_XAUTH_ID": "%any"}), [])
+
+    def test_strongswan_with_names_that_others_have(self):
+        self.write("ip-xfrm-state", STATE.format(0x1001))
+        for name in "CN=Z??rich", "(invalid ID_DER_ASN1_DN)":
+            self.assertEqual(self.calls({**STRONGSWAN, "PLUTO_PEER_ID": name}), [])
+            words = self.added("0x00001001", "10.9.0.2", "db1.example")
+            words.remove("--local-id=app3.example")
+            self.assertEqual(self.told({**STRONGSWAN, "PLUTO_MY_ID": name})[0], words)
 
     def test_strongswan_with_the_sas_of_two_peers(self):
         for states in "", STATE.format(0x1001) + STATE.format(0x1002):
