@@ -150,6 +150,11 @@ class Updown(unittest.TestCase):
             given = {**LIBRESWAN, "PLUTO_PEER_ID": peer}
             self.assertEqual(self.calls(given), [["ipsec", "_updown"]])
 
+    def test_users_of_xauth(self):
+        """The identity is their group's; and --follow could not tell them after a rekey."""
+        self.assertEqual(self.calls({**LIBRESWAN, "PLUTO_USERNAME": "alice"}),
+                         [["ipsec", "_updown"]])
+
     def test_strongswan_comes_up(self):
         self.write("ip-xfrm-state", STATE.format(0x1001))
         self.assertEqual(self.told(STRONGSWAN), [
