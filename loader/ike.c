@@ -96,16 +96,28 @@ static int address(struct vici_section sa, const char *key, struct clatch_addr *
 	return 0;
 }
 
-/* With EAP, it is the EAP identity that was authenticated.  False: nobody is known by it. */
+/*
+ * By EAP or XAUTH (IKEv1) the peer has proved this identity; its remote-id, only that it may know what
+ * a whole group does.
+ */
+static const char *proved_id(struct vici_section sa)
+{
+	static const char *const keys[] = { "remote-eap-id", "remote-xauth-id" };
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (vici_get(sa, keys[i]).data)
+			return keys[i];
+	return "remote-id";
+}
+
+/* False: nobody is known by it. */
 static bool read_ike_sa(struct ike *ike, struct vici_section section, struct ike_sa *sa)
 {
-	bool eap = vici_get(section, "remote-eap-id").data;
-
 	if (address(section, "local-host", &sa->local) ||
 	    address(section, "remote-host", &sa->remote))
 		return false;
 	sa->who.local_id = identity(ike, section, "local-id");
-	sa->who.peer_id = identity(ike, section, eap ? "remote-eap-id" : "remote-id");
+	sa->who.peer_id = identity(ike, section, proved_id(section));
 	return sa->who.peer_id;
 }
 
