@@ -205,15 +205,25 @@ static void each_ike_sa(struct ike *ike, struct vici_section message, __u64 aske
 }
 
 /*
- * An IKE SA has ended.  Whoever asks for its end, here or there, has it DELETING; else charon gave
- * the peer up, or the peer forgot it (INITIAL_CONTACT).
+ * Charon gave the peer up, or the peer forgot the IKE SA (INITIAL_CONTACT).  Whoever asks for an end,
+ * here or there, has it DELETING; REKEYING it is replaced with IKEv1, but unanswered with IKEv2; and
+ * CONNECTING it is whoever failed to prove the name.
  */
+static bool is_given_up(struct vici_section sa)
+{
+	struct vici_bytes state = vici_get(sa, "state");
+
+	return vici_is(state, "ESTABLISHED") ||
+	       (vici_is(state, "REKEYING") && vici_is(vici_get(sa, "version"), "2"));
+}
+
+/* An IKE SA has ended. */
 static void ended(struct ike *ike, const struct vici_element *e, __u64 asked)
 {
 	struct ike_sa sa;
 
 	(void)asked;
-	if (vici_is(vici_get(e->inside, "state"), "DELETING") || !read_ike_sa(ike, e->inside, &sa))
+	if (!is_given_up(e->inside) || !read_ike_sa(ike, e->inside, &sa))
 		return;
 	ike->owner.dead(ike->owner.context, sa.who.peer_id);
 }
@@ -235,8 +245,11 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
 	return 0;
 }
 
+/* Nobody is known by a name that is not proved yet: anybody may claim any. */
 static void listed(struct ike *ike, const struct vici_element *e, __u64 asked)
 {
+	if (vici_is(vici_get(e->inside, "state"), "CONNECTING"))
+		return;
 	note(ike, e->name, e->inside, false);
 	tell_children(ike, e, asked);
 }
