@@ -97,16 +97,16 @@ static int address(struct vici_section sa, const char *key, struct clatch_addr *
 }
 
 /*
- * With EAP, it is the EAP identity that was authenticated.  So with XAUTH, IKEv1's: what else the peer
- * calls itself is proved by nothing (hybrid), or by a secret that others have too.
+ * By EAP or XAUTH (IKEv1) the peer has proved this identity; its remote-id, only that it may know what
+ * a whole group does.
  */
-static const char *key_of_peer(struct vici_section sa)
+static const char *proved_id(struct vici_section sa)
 {
-	static const char *const users[] = { "remote-eap-id", "remote-xauth-id" };
+	static const char *const keys[] = { "remote-eap-id", "remote-xauth-id" };
 
-	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
-		if (vici_get(sa, users[i]).data)
-			return users[i];
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (vici_get(sa, keys[i]).data)
+			return keys[i];
 	return "remote-id";
 }
 
@@ -117,7 +117,7 @@ static bool read_ike_sa(struct ike *ike, struct vici_section section, struct ike
 	    address(section, "remote-host", &sa->remote))
 		return false;
 	sa->who.local_id = identity(ike, section, "local-id");
-	sa->who.peer_id = identity(ike, section, key_of_peer(section));
+	sa->who.peer_id = identity(ike, section, proved_id(section));
 	return sa->who.peer_id;
 }
 
@@ -205,15 +205,25 @@ static void each_ike_sa(struct ike *ike, struct vici_section message, __u64 aske
 }
 
 /*
- * An IKE SA has ended.  Whoever asks for its end, here or there, has it DELETING; else charon gave
- * the peer up, or the peer forgot it (INITIAL_CONTACT).
+ * Charon gave the peer up, or the peer forgot the IKE SA (INITIAL_CONTACT).  Whoever asks for an end,
+ * here or there, has it DELETING; REKEYING it is replaced with IKEv1, but unanswered with IKEv2; and
+ * CONNECTING it is whoever failed to prove the name.
  */
+static bool is_given_up(struct vici_section sa)
+{
+	struct vici_bytes state = vici_get(sa, "state");
+
+	return vici_is(state, "ESTABLISHED") ||
+	       (vici_is(state, "REKEYING") && vici_is(vici_get(sa, "version"), "2"));
+}
+
+/* An IKE SA has ended. */
 static void ended(struct ike *ike, const struct vici_element *e, __u64 asked)
 {
 	struct ike_sa sa;
 
 	(void)asked;
-	if (vici_is(vici_get(e->inside, "state"), "DELETING") || !read_ike_sa(ike, e->inside, &sa))
+	if (!is_given_up(e->inside) || !read_ike_sa(ike, e->inside, &sa))
 		return;
 	ike->owner.dead(ike->owner.context, sa.who.peer_id);
 }
@@ -235,8 +245,11 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
 	return 0;
 }
 
+/* Nobody is known by a name that is not proved yet: anybody may claim any. */
 static void listed(struct ike *ike, const struct vici_element *e, __u64 asked)
 {
+	if (vici_is(vici_get(e->inside, "state"), "CONNECTING"))
+		return;
 	note(ike, e->name, e->inside, false);
 	tell_children(ike, e, asked);
 }

@@ -15,6 +15,7 @@
 #include "follow.h"
 #include "pins.h"
 #include "takeover.h"
+#include "vici.h"
 #include "watch.h"
 
 struct run {
@@ -158,6 +159,8 @@ static int run(struct cli *cli, struct load_options *options, const char *reset_
 
 	if (reset_after && duration_parse(&r.options.reset_after, reset_after))
 		return cli_usage(cli, "--reset-after '%s' is not " DURATION_FORM, reset_after);
+	if (vici && strlen(vici) > VICI_MAX_PATH)
+		return cli_usage(cli, "--vici is longer than %zu bytes", VICI_MAX_PATH);
 	r.options.vici = vici;
 	status = load_read_policy(cli, options);
 	if (status)

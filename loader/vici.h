@@ -8,11 +8,13 @@
 #ifndef CLATCH_VICI_H
 #define CLATCH_VICI_H
 
+#include <sys/un.h>
 #include <systemd/sd-event.h>
 #include "vici_message.h"
 
 #define VICI_TIMEOUT_US (10 * 1000000ULL)
 #define VICI_MAX_QUEUED 64 /* requests */
+#define VICI_MAX_PATH (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 struct vici;
 

@@ -164,6 +164,21 @@ class Takeover(IdentityCase):
         self.assertEqual(connection.receive(connection.b, len(HELD)), HELD)
         connection.exchange(AFTER)
 
+    def test_whoever_is_refused_kills_nobody(self):
+        """Another authority's db1.example does not get in; for charon an IKE SA has ended then."""
+        connection, latch = self.identified()
+        newcomer = ike.Newcomer(self.lab)
+        self.addCleanup(newcomer.close)
+        newcomer.plug()
+        stranger = ike.Authority(self.daemons.directory.name, name="Another CA").make(ike.PEER)
+        with self.assertRaisesRegex(RuntimeError, "AUTHENTICATION_FAILED"):
+            self.daemons.start(newcomer, ike.PEER, stranger).initiate()
+        newcomer.unplug()
+        time.sleep(1)
+        connection.exchange(AFTER)
+        self.assertEqual(self.guard.latch(connection)["causes"], [])
+        self.assertFalse([e for e in self.guard.events if e["latch"] == latch["id"]])
+
     def test_a_new_connection_is_the_newcomers(self):
         self.identified()
         newcomer, _ = self.take_over()

@@ -79,6 +79,7 @@ class Updown(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.dir)
+        self.write("calls", "")
         for name in ("clatch-loader", "ipsec", "ip"):
             self.write(name, RECORDER.format(dir=self.dir))
             os.chmod(f"{self.dir}/{name}", 0o755)
@@ -96,7 +97,7 @@ class Updown(unittest.TestCase):
         with open(f"{self.dir}/calls", "a+", encoding="utf-8") as calls:  # or nothing was called
             calls.seek(0)
             found = [call.split("\0") for call in calls.read().split("\0\0")[:-1]]
-        os.unlink(f"{self.dir}/calls")
+        self.write("calls", "")
         return found
 
     def added(self, spi, dst, peer, own="app3.example", proto="esp"):
@@ -149,6 +150,11 @@ class Updown(unittest.TestCase):
         for peer in ("", "ID_NULL", "(none)", "%fromcert"):
             given = {**LIBRESWAN, "PLUTO_PEER_ID": peer}
             self.assertEqual(self.calls(given), [["ipsec", "_updown"]])
+
+    def test_users_of_xauth(self):
+        """The identity is their group's; and --follow could not tell them after a rekey."""
+        self.assertEqual(self.calls({**LIBRESWAN, "PLUTO_USERNAME": "alice"}),
+                         [["ipsec", "_updown"]])
 
     def test_strongswan_comes_up(self):
         self.write("ip-xfrm-state", STATE.format(0x1001))

@@ -36,6 +36,7 @@ class Words(unittest.TestCase):
             (["list", "--state", "BROKE"], "--state 'BROKE' is none of LISTENER, LARVAL, "),
             (["list", "--proto", "esp"], "--proto 'esp' is none of "),
             (["list", "--local", "10.9.0.1:x"], "--local '10.9.0.1:x' is not ADDR"),
+            (["run", "--vici", "/" + "x" * 107], "--vici is longer than 107 bytes"),
             (["show"], "Which latch? Its number is missing"),
             (["show", "-1"], "Unknown option '-1'"),
             (["show", "0x1"], "'0x1' is not a latch's number"),
