@@ -181,8 +181,8 @@ static int take_value(const struct cli *cli, const struct cli_option *option, co
 	if (option->type == OPT_NUMBER)
 		return take_number(cli, option, word);
 	if (!*word)
-		return cli_usage(cli, "Option '--%s' needs a %s, not an empty one", option->name,
-				 option->argument);
+		return cli_usage(cli, "Option '--%s' is empty: expected --%s %s", option->name,
+				 option->name, option->argument);
 	if (option->type == OPT_LIST)
 		return take_item(cli, option->value, word);
 	*(const char **)option->value = word;

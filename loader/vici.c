@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -37,6 +38,7 @@ struct vici {
 	bool timed; /* the server has to speak */
 	bool connected; /* and all events registered */
 	bool said_lost;
+	uint64_t since; /* us: when it was connected */
 	uint64_t delay; /* us, before the next connection */
 	struct exchange *first; /* the one that is going on; those that wait follow */
 	size_t queued;
@@ -108,8 +110,19 @@ static void back_off(struct vici *v, int error)
 		v->delay = LAST_DELAY_US;
 }
 
+static uint64_t clock_now(const struct vici *v)
+{
+	uint64_t now = 0;
+
+	sd_event_now(v->loop, CLOCK_MONOTONIC, &now);
+	return now;
+}
+
 static void lose(struct vici *v, int error)
 {
+	/* not whoever answers and hangs up, again and again */
+	if (v->connected && clock_now(v) - v->since >= LAST_DELAY_US)
+		v->delay = FIRST_DELAY_US;
 	disconnect(v);
 	back_off(v, error);
 	while (v->first)
@@ -185,7 +198,7 @@ static void say_connected(struct vici *v)
 {
 	v->connected = true;
 	v->said_lost = false;
-	v->delay = FIRST_DELAY_US;
+	v->since = clock_now(v);
 	v->options.connected(v->options.context);
 }
 

@@ -248,6 +248,21 @@ static void test_backs_off(void **state)
 	assert_true(w->error == -ECONNRESET || w->error == -EPIPE);
 }
 
+/* Nor is one that hangs up as soon as it has answered. */
+static void test_backs_off_from_one_that_answers(void **state)
+{
+	struct world *w = *state;
+	uint64_t began = now();
+
+	start_listening(w);
+	open_client(w, LONG);
+	for (int i = 0; i < 4; i++) {
+		accept_client(w);
+		answer_registrations(w);
+	}
+	assert_true(now() - began >= (100 + 200 + 400) * MS);
+}
+
 static void test_silent_when_registering(void **state)
 {
 	struct world *w = *state;
@@ -402,6 +417,7 @@ int main(void)
 		ROW(test_lost_and_connected_again),
 		ROW(test_server_comes_later),
 		ROW(test_backs_off),
+		ROW(test_backs_off_from_one_that_answers),
 		ROW(test_silent_when_registering),
 		ROW(test_silent_when_asked),
 		ROW(test_talks_but_does_not_answer),
