@@ -280,6 +280,37 @@ static __noinline struct clatch_latch *sctp_opens(const struct clatch_tuple *tup
 	return latch_create(tuple, &birth);
 }
 
+static __always_inline void sctp_ended(__u64 sk, struct clatch_latch *l,
+				       const struct clatch_tuple *tuple)
+{
+	sctp_latch_ends(tuple, l);
+	sctp_latches(sk, tuple, true);
+}
+
+/* More of an association; but its end may have been announced, and be true or not. */
+static __always_inline void sctp_goes_on(__u64 sk, struct clatch_latch *l,
+					 const struct clatch_tuple *tuple)
+{
+	volatile __u64 *cookie = &l->cookie;
+	__u64 ended = *cookie; /* before the time is read, which is never less then */
+
+	if (bpf_ktime_get_boot_ns() - ended < SCTP_ENDED_TIME) {
+		/* Was under way, or waits for the socket to read the end: more may follow. */
+		latch_end_in(tuple, l, SCTP_ENDED_TIME);
+		return;
+	}
+	if (!kread(kcast(struct sock, sk), sk_socket))
+		/* close() was called; what is unsent still goes */
+		latch_end_in(tuple, l, UNSEEN_END_TIME);
+	else if (l->flags & CLATCH_OPENING)
+		/* longer than the kernel waits to repeat an INIT */
+		latch_end_in(tuple, l, LARVAL_TIME);
+	else
+		latch_goes_on(l);
+	if (*cookie != ended) /* meanwhile, by a packet on another CPU: nobody says it again */
+		latch_end_in(tuple, l, SCTP_ENDED_TIME);
+}
+
 /*
  * At a packet of a latched pair: is this the association's end, or has it begun?  An end may have
  * been announced by a forger who got past IPsec but not past SCTP: then more follows.
@@ -289,21 +320,10 @@ static __noinline void sctp_held(struct __sk_buff *ctx, struct clatch_latch *l,
 {
 	__u64 sk = (__u64)kread(kskb(ctx), sk);
 
-	if (phase == SCTP_ENDS) {
-		sctp_latch_ends(&f->tuple, l);
-		sctp_latches(sk, &f->tuple, true);
-	} else if (bpf_ktime_get_boot_ns() - l->cookie < SCTP_ENDED_TIME) {
-		/* Was under way, or waits for the socket to read the end: more may follow. */
-		latch_end_in(&f->tuple, l, SCTP_ENDED_TIME);
-	} else if (!kread(kcast(struct sock, sk), sk_socket)) {
-		/* close() was called; what is unsent still goes */
-		latch_end_in(&f->tuple, l, UNSEEN_END_TIME);
-	} else if (l->flags & CLATCH_OPENING) {
-		latch_end_in(&f->tuple, l,
-			     LARVAL_TIME); /* longer than the kernel waits to repeat an INIT */
-	} else {
-		latch_goes_on(l);
-	}
+	if (phase == SCTP_ENDS)
+		sctp_ended(sk, l, &f->tuple);
+	else
+		sctp_goes_on(sk, l, &f->tuple);
 }
 
 /*
