@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """SCTP's packets that come at an association's end, or after it, on real ESP: the latch goes all
-the same."""
+the same, and that of the next association stays."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 from lab import run, wait_for
-from sctp import BASE, SCTP, SctpCase
+from sctp import BASE, SCTP, SctpCase, TIMES
 
 HOLD = pathlib.Path(__file__).resolve().parent.parent / "program" / "hold.bpf.c"
 ARMED, HOLDS, LET_GO = 1, 2, 3  # as there
@@ -78,6 +78,30 @@ class Late(SctpCase):
         self.linger(own, peer, reset=0)
         return own, peer, latch
 
+    def stop_at_peer(self, chunk):
+        self.lab.b.run("nft", "add table inet late; add chain inet late in "
+                       "{ type filter hook input priority 0 ; }; "
+                       f"add rule inet late in sctp chunk {chunk} exists counter drop")
+        self.addCleanup(self.lab.b.run, "nft", "delete table inet late", check=False)
+
+    def stopped(self):
+        listed = self.lab.b.run("nft", "list table inet late").stdout
+        return int(listed.split("packets ")[1].split()[0])
+
+    def test_the_peer_has_not_heard_of_the_end(self):
+        """It repeats its SHUTDOWN-ACK, and the listener answers."""
+        own, _, latch = self.served()
+        self.stop_at_peer("shutdown-complete")
+        own.close()
+        wait_for("answers for some seconds", lambda: self.stopped() >= 6)
+        self.guard.wait_event(event="closed", latch=latch["id"], cause="released")
+        self.lab.b.run("nft", "delete table inet late")
+        self.none_but_the_listener()
+
+    def none_but_the_listener(self):
+        wait_for("no connection's latch", lambda: not [
+            x for x in self.all_latches() if x["remote"]])
+
     def other_cpu_sends(self, peer, own):
         """One packet of the association, on another CPU than the test's, by a process of its own:
         that cannot leave its CPU while it is held."""
@@ -107,6 +131,38 @@ class Late(SctpCase):
             associations.readlines()) == 1)
         held.set(LET_GO)
         self.guard.wait_event(event="closed", latch=latch["id"], cause="released")
+
+    def check_next(self, server):
+        """The next association has the same addresses and ports, at once, and is idle then."""
+        self.addCleanup(self.tune, hb_interval=TIMES["hb_interval"])
+        self.tune(hb_interval=60000)
+        self.protect(BASE)
+        ends = [(self.lab.a.v4, self.next_port(), None), (self.lab.b.v4, self.next_port(),
+                                                           self.lab.b)]
+        for last in (False, True):
+            own, peer = (self.new_socket(host=host) for _, _, host in ends)
+            for sock, (address, port, _) in zip((own, peer), ends):
+                sock.bind((address, port))
+            passive, active = (own, peer) if server else (peer, own)
+            passive.listen()
+            active.connect(passive.getsockname())
+            accepted = self.accept(passive)
+            self.exchange(active, accepted)
+            if last:
+                break
+            passive.close()
+            self.linger(active, accepted)
+            active.close()
+            accepted.close()
+        latch, = self.latches(own)
+        with self.assertRaises(TimeoutError):
+            self.guard.wait_event(4, event="closed", latch=latch["id"])
+
+    def test_the_next_association_of_a_client(self):
+        self.check_next(False)
+
+    def test_the_next_association_of_a_server(self):
+        self.check_next(True)
 
 
 if __name__ == "__main__":
