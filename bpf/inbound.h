@@ -49,7 +49,7 @@ static __always_inline enum clatch_verdict sctp_ingress(struct __sk_buff *ctx, s
 		__sync_fetch_and_and(&l->flags, ~CLATCH_OPENING); /* the peer has an association */
 	verdict = latch_hold(ctx, l, f, CLATCH_IN);
 	if (verdict == CLATCH_PASS)
-		sctp_held(ctx, l, f, phase);
+		sctp_held(ctx, l, f, p->first == SCTP_INIT ? SCTP_OPENS : phase);
 	return verdict;
 }
 

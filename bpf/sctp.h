@@ -230,18 +230,31 @@ static long sctp_find_latch(__u32 index, struct sctp_search *s)
 	return 0;
 }
 
+/* Has the socket an association that has @pair? */
+static __always_inline bool sctp_search(struct sctp_search *s, __u64 sk)
+{
+	if (!bpf_core_type_exists(struct sctp_association))
+		return false;
+	s->walk.local_port = s->pair->local_port;
+	s->walk.remote_port = s->pair->remote_port;
+	sctp_walk_begin(&s->walk, sk);
+	bpf_loop(SCTP_MAX_ASSOCIATIONS, sctp_find_pair, s, 0);
+	return s->found;
+}
+
+static __noinline bool sctp_has(__u64 sk, const struct clatch_tuple *pair)
+{
+	struct sctp_search s = { .pair = pair };
+
+	return sctp_search(&s, sk);
+}
+
 /* How many pairs of the association that has @pair are latched; with @ends they may go. */
 static __noinline int sctp_latches(__u64 sk, const struct clatch_tuple *pair, __u32 ends)
 {
 	struct sctp_search s = { .pair = pair, .ends = ends };
 
-	if (!bpf_core_type_exists(struct sctp_association))
-		return 0;
-	s.walk.local_port = pair->local_port;
-	s.walk.remote_port = pair->remote_port;
-	sctp_walk_begin(&s.walk, sk);
-	bpf_loop(SCTP_MAX_ASSOCIATIONS, sctp_find_pair, &s, 0);
-	if (!s.found)
+	if (!sctp_search(&s, sk))
 		return 0;
 	sctp_paths_begin(&s);
 	bpf_loop(SCTP_MAX_PATHS, sctp_find_latch, &s, 0);
@@ -280,6 +293,46 @@ static __noinline struct clatch_latch *sctp_opens(const struct clatch_tuple *tup
 	return latch_create(tuple, &birth);
 }
 
+/* An INIT where an association has ended: another begins, that may come to nothing. */
+static __always_inline void sctp_opens_anew(struct clatch_latch *l)
+{
+	__sync_fetch_and_or(&l->flags, CLATCH_OPENING);
+	l->cookie = 0;
+}
+
+static __always_inline void sctp_ended(__u64 sk, struct clatch_latch *l,
+				       const struct clatch_tuple *tuple)
+{
+	sctp_latch_ends(tuple, l);
+	sctp_latches(sk, tuple, true);
+}
+
+/* More of an association; but its end may have been announced, and be true or not. */
+static __always_inline void sctp_goes_on(__u64 sk, struct clatch_latch *l,
+					 const struct clatch_tuple *tuple)
+{
+	volatile __u64 *cookie = &l->cookie;
+	__u64 ended = *cookie; /* before the time is read, which is never less then */
+
+	if (ended && !sctp_has(sk, tuple))
+		return; /* that is no more: a listener answers a peer that has not heard of its end */
+	if (bpf_ktime_get_boot_ns() - ended < SCTP_ENDED_TIME) {
+		/* Was under way, or waits for the socket to read the end: more may follow. */
+		latch_end_in(tuple, l, SCTP_ENDED_TIME);
+		return;
+	}
+	if (!kread(kcast(struct sock, sk), sk_socket))
+		/* close() was called; what is unsent still goes */
+		latch_end_in(tuple, l, UNSEEN_END_TIME);
+	else if (l->flags & CLATCH_OPENING)
+		/* longer than the kernel waits to repeat an INIT */
+		latch_end_in(tuple, l, LARVAL_TIME);
+	else
+		latch_goes_on(l);
+	if (*cookie != ended) /* meanwhile, by a packet on another CPU: nobody says it again */
+		latch_end_in(tuple, l, SCTP_ENDED_TIME);
+}
+
 /*
  * At a packet of a latched pair: is this the association's end, or has it begun?  An end may have
  * been announced by a forger who got past IPsec but not past SCTP: then more follows.
@@ -289,21 +342,12 @@ static __noinline void sctp_held(struct __sk_buff *ctx, struct clatch_latch *l,
 {
 	__u64 sk = (__u64)kread(kskb(ctx), sk);
 
-	if (phase == SCTP_ENDS) {
-		sctp_latch_ends(&f->tuple, l);
-		sctp_latches(sk, &f->tuple, true);
-	} else if (bpf_ktime_get_boot_ns() - l->cookie < SCTP_ENDED_TIME) {
-		/* Was under way, or waits for the socket to read the end: more may follow. */
-		latch_end_in(&f->tuple, l, SCTP_ENDED_TIME);
-	} else if (!kread(kcast(struct sock, sk), sk_socket)) {
-		/* close() was called; what is unsent still goes */
-		latch_end_in(&f->tuple, l, UNSEEN_END_TIME);
-	} else if (l->flags & CLATCH_OPENING) {
-		latch_end_in(&f->tuple, l,
-			     LARVAL_TIME); /* longer than the kernel waits to repeat an INIT */
-	} else {
-		latch_goes_on(l);
-	}
+	if (phase == SCTP_OPENS && l->cookie)
+		sctp_opens_anew(l);
+	if (phase == SCTP_ENDS)
+		sctp_ended(sk, l, &f->tuple);
+	else
+		sctp_goes_on(sk, l, &f->tuple);
 }
 
 /*
