@@ -242,11 +242,12 @@ static __always_inline bool sctp_search(struct sctp_search *s, __u64 sk)
 	return s->found;
 }
 
-static __noinline bool sctp_has(__u64 sk, const struct clatch_tuple *pair)
+/* May the socket have it?  Of more associations than are looked through, it may. */
+static __noinline bool sctp_may_have(__u64 sk, const struct clatch_tuple *pair)
 {
 	struct sctp_search s = { .pair = pair };
 
-	return sctp_search(&s, sk);
+	return sctp_search(&s, sk) || s.walk.node != s.walk.head;
 }
 
 /* How many pairs of the association that has @pair are latched; with @ends they may go. */
@@ -314,7 +315,7 @@ static __always_inline void sctp_goes_on(__u64 sk, struct clatch_latch *l,
 	volatile __u64 *cookie = &l->cookie;
 	__u64 ended = *cookie; /* before the time is read, which is never less then */
 
-	if (ended && !sctp_has(sk, tuple))
+	if (ended && !sctp_may_have(sk, tuple))
 		return; /* that is no more: a listener answers a peer that has not heard of its end */
 	if (bpf_ktime_get_boot_ns() - ended < SCTP_ENDED_TIME) {
 		/* Was under way, or waits for the socket to read the end: more may follow. */
