@@ -343,7 +343,8 @@ static __noinline void sctp_held(struct __sk_buff *ctx, struct clatch_latch *l,
 {
 	__u64 sk = (__u64)kread(kskb(ctx), sk);
 
-	if (phase == SCTP_OPENS && l->cookie)
+	/* held for good, it refuses another's INIT: that is not to keep it */
+	if (phase == SCTP_OPENS && l->cookie && l->state < CLATCH_BROKEN)
 		sctp_opens_anew(l);
 	if (phase == SCTP_ENDS)
 		sctp_ended(sk, l, &f->tuple);

@@ -164,6 +164,19 @@ class Late(SctpCase):
     def test_the_next_association_of_a_server(self):
         self.check_next(True)
 
+    def test_a_latch_that_was_closed_goes_though_its_program_tries_again(self):
+        """Each INIT is refused while that is there, and does not keep it."""
+        own, peer, latch = self.associated()
+        ends = own.getsockname(), peer.getsockname()
+        self.guard.loader("close", latch["id"], check=False)  # SCTP has no way to end its socket
+        self.linger(own, peer)
+        own.close()
+        peer.close()
+        again = self.new_socket()
+        again.bind(ends[0])
+        again.connect(ends[1])  # whose listener is still there
+        self.assertNotEqual(self.latch(again)["id"], latch["id"])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
