@@ -31,9 +31,7 @@ class ViciServer:
     def __init__(self):
         self.directory = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.directory.name, "vici")
-        self.sas = []  # messages, for list-sas; …
-        self.asked = 0  # … how often that was answered
-        self.client = None
+        self.sas = []  # messages, for list-sas
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.path)
         self.listener.listen()
@@ -47,7 +45,6 @@ class ViciServer:
                     self._answer_all(client)
 
     def _answer_all(self, client):
-        self.client = client
         with client.makefile("rb") as packets:
             while header := packets.read(4):
                 packet = packets.read(*struct.unpack("!I", header))
@@ -56,12 +53,8 @@ class ViciServer:
                     continue
                 asked = packet[2:2 + packet[1]] == b"list-sas"
                 for message in self.sas if asked else ():
-                    self.say("list-sa", message)
+                    self._send(client, bytes([EVENT, 7]) + b"list-sa" + encode(message))
                 self._send(client, bytes([CMD_RESPONSE]))
-                self.asked += asked
-
-    def say(self, event, message):
-        self._send(self.client, bytes([EVENT, len(event)]) + event.encode() + encode(message))
 
     @staticmethod
     def _send(client, packet):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Who the peer of an IKE SA is, seen from whom `run` holds to be dead when it ends unasked. */
+/* Whom `run` holds to be dead when an IKE SA ends: by what name, and in which states of it. */
 #include "ids_map.h"
 #include "ike_certs_server.h"
 
@@ -80,23 +80,41 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* An IKE SA's end that nobody asked for.  @key: of one more name; NULL = none. */
-static void say_death(struct fixture *f, const char *remote, const char *key, const char *name)
+/* Of an IKE SA that ends. */
+struct end {
+	const char *state, *version, *remote;
+	const char *key, *name; /* of one more name; NULL = none */
+};
+
+static void say_end(struct fixture *f, const struct end *end)
 {
 	static struct packet p;
 
 	p.size = 0;
 	put_name(&p, VICI_EVENT, "ike-updown");
 	put_name(&p, 1, "peer");
-	put_text(&p, "state", "ESTABLISHED");
+	put_text(&p, "version", end->version);
+	put_text(&p, "state", end->state);
 	put_text(&p, "local-host", "10.9.0.1");
 	put_text(&p, "remote-host", "10.9.0.2");
 	put_text(&p, "local-id", "app3.example");
-	put_text(&p, "remote-id", remote);
-	if (key)
-		put_text(&p, key, name);
+	put_text(&p, "remote-id", end->remote);
+	if (end->key)
+		put_text(&p, end->key, end->name);
 	put_end(&p);
 	say(f->w, p.bytes, p.size);
+}
+
+/* Who is dead by it, or NULL. */
+static const char *dead_by(struct fixture *f, const struct end *end)
+{
+	static const struct end last = { "ESTABLISHED", "2", LAST, NULL, NULL };
+
+	f->deaths = 0;
+	say_end(f, end);
+	say_end(f, &last);
+	until(f->w, f->deaths && is_text(ids_text(f->ids, f->dead[f->deaths - 1]), LAST));
+	return f->deaths > 1 ? ids_text(f->ids, f->dead[0]) : NULL;
 }
 
 /* What the IKE SA is between is not proved where a user logs in besides, or instead. */
@@ -114,17 +132,36 @@ static void test_peer(void **state)
 		{ "%any", NULL, NULL, NULL },
 		{ "(invalid ID_IPV4_ADDR)", NULL, NULL, NULL },
 	};
-	struct fixture *f = *state;
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		const char *found;
+		const struct end end = { "ESTABLISHED", "2", rows[i].remote, rows[i].key,
+					 rows[i].name };
 
-		f->deaths = 0;
-		say_death(f, rows[i].remote, rows[i].key, rows[i].name);
-		say_death(f, LAST, NULL, NULL);
-		until(f->w, f->deaths && is_text(ids_text(f->ids, f->dead[f->deaths - 1]), LAST));
-		found = f->deaths > 1 ? ids_text(f->ids, f->dead[0]) : NULL;
-		assert_row(rows[i].name ?: rows[i].remote, is_text(found, rows[i].peer));
+		assert_row(rows[i].name ?: rows[i].remote,
+			   is_text(dead_by(*state, &end), rows[i].peer));
+	}
+}
+
+/* Charon gave the peer up, or it forgot the IKE SA: not else. */
+static void test_dead(void **state)
+{
+	static const struct {
+		const char *state, *version;
+		bool dead;
+	} rows[] = {
+		{ "CONNECTING", "2", false }, /* it proved nothing */
+		{ "CONNECTING", "1", false }, { "REKEYING", "1", false }, /* replaced */
+		{ "REKEYED", "2", false },    { "DELETING", "2", false },
+		{ "REKEYING", "2", true }, /* unanswered */
+		{ "ESTABLISHED", "2", true }, { "ESTABLISHED", "1", true },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const struct end end = { rows[i].state, rows[i].version, "db1.example", NULL,
+					 NULL };
+
+		assert_row(rows[i].state,
+			   is_text(dead_by(*state, &end), rows[i].dead ? end.remote : NULL));
 	}
 }
 
@@ -132,6 +169,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_peer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_dead, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
