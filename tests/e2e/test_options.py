@@ -118,8 +118,8 @@ class Require(OptionCase):
         listener, client = (own, peer) if server else (peer, own)
         client.setblocking(False)
         client.connect_ex(listener.getsockname())
-        event = self.guard.wait_event(event="violation", reason="policy", verdict="drop")
-        self.assertEqual(event["direction"], "in" if server else "out")
+        self.guard.wait_event(event="violation", reason="policy", verdict="drop",
+                              direction="in" if server else "out")
         self.assertFalse(self.wire.spis() & {FIRST[0], FIRST[0] + 1}, "something left")
         listener.setblocking(False)
         self.assertRaises(BlockingIOError, listener.accept)
