@@ -222,11 +222,12 @@ static int add(const struct cli *cli, const void *context)
 
 	if (!status)
 		status = tables_open(&t, cli);
-	err = status ? 0 : sa_fetch(&key, &sa);
+	if (status)
+		return status;
+	err = sa_fetch(&key, &sa);
 	if (err)
 		return fail(cli, w, err);
-	if (!status)
-		status = number_of(cli, &t, w->peer_id, &who.peer_id);
+	status = number_of(cli, &t, w->peer_id, &who.peer_id);
 	if (!status)
 		status = number_of(cli, &t, w->local_id, &who.local_id);
 	if (status)

@@ -58,9 +58,10 @@ class List(WhoCase):
 class Marked(WhoCase):
     """The kernel does not find an SA with a mark by its name alone."""
 
-    def add(self, mark, spi=0x7001):
-        line = ipsec.sa_line(with_new_key(), self.lab.a.v4, self.lab.b.v4, spi)
-        self.lab.a.ip(f"{line} mark {mark} mask 0xff")
+    def add(self, mark, spi=0x7001, ends=None):
+        ends = ends or (self.lab.a.v4, self.lab.b.v4)
+        line = ipsec.sa_line(with_new_key(), *ends, spi)
+        self.lab.a.ip(f"{line} mark {mark} mask 0xff" if mark else line)
 
     def test_told(self):
         self.add(5)
@@ -68,12 +69,21 @@ class Marked(WhoCase):
         self.identity("add", Shape(), 0x7001, self.lab.b.v4, "--peer-id", PEER)
         self.assertEqual(self.told(), {"0x00007001": (None, PEER)})
 
+    def test_ipv6(self):
+        self.add(5, ends=(self.lab.a.v6, self.lab.b.v6))
+        self.identity("add", Shape(), 0x7001, self.lab.b.v6, "--peer-id", PEER)
+        self.assertEqual(self.told(), {"0x00007001": (None, PEER)})
+
     def test_two(self):
-        for mark in 5, 6:
-            self.add(mark)
-        with self.assertRaisesRegex(RuntimeError, "Several SAs with SPI 0x7001 to "):
-            self.identity("add", Shape(), 0x7001, self.lab.b.v4, "--peer-id", PEER)
-        self.assertEqual(self.told(), {})
+        """Also where one has no mark, which the kernel would find by the name."""
+        for other in 6, None:
+            with self.subTest(other=other):
+                self.add(5)
+                self.add(other)
+                with self.assertRaisesRegex(RuntimeError, "Several SAs with SPI 0x7001 to "):
+                    self.identity("add", Shape(), 0x7001, self.lab.b.v4, "--peer-id", PEER)
+                self.assertEqual(self.told(), {})
+                ipsec.flush(self.lab.a, self.lab.b)
 
 
 class SpiReuse(WhoCase):
