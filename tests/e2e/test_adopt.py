@@ -44,13 +44,17 @@ class Adopt(Case):
     def test_udp(self):
         self.adopt("udp")
 
+    def listening(self):
+        sock = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.addCleanup(sock.close)
+        sock.bind((self.lab.b.v4, 4020))
+        sock.listen()
+        return sock
+
     def test_an_adopted_client_that_is_reset_leaves_nothing(self):
         """Its port was the kernel's choice, and is given back before the socket is released."""
         self.protect(BASE)
-        listening = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.addCleanup(listening.close)
-        listening.bind((self.lab.b.v4, 4020))
-        listening.listen()
+        listening = self.listening()
         with self.lab.guarded():
             client = self.lab.a.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.addCleanup(client.close)
@@ -84,10 +88,7 @@ class Adopt(Case):
     def test_a_socket_closed_late_leaves_the_next_ones_latch(self):
         """Both had the same port in turn; the first is released when the second is latched."""
         self.protect(BASE)
-        listening = self.lab.b.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.addCleanup(listening.close)
-        listening.bind((self.lab.b.v4, 4020))
-        listening.listen()
+        listening = self.listening()
         first, accepted = self.connected(listening, 4021)
         accepted.close()
         with self.assertRaises(ConnectionResetError):
